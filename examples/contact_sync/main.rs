@@ -1,0 +1,3 @@
+//! HubSpot contacts reach a Mailchimp audience.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The examples of martlet: see the folders beside this file.
