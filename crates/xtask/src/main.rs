@@ -1,3 +1,44 @@
-//! The project's own commands.
+//! The project's own commands: `cargo xtask help` lists them.
 
-fn main() {}
+#![expect(clippy::print_stdout, reason = "a command-line program speaks on stdout")]
+
+mod cargo;
+mod features;
+mod floors;
+mod package;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  test [ARGS]      every unit, integration and doc test of the workspace with all features; ARGS go to
+                   `cargo test` (`-p martlet-store` narrows to one package, `-- NAME` filters); repeats
+                   SKIPPED lines at the end, and fails on one when the variable CI is set
+  floors           what each package may depend on, and what its manifest must say
+  features [ARGS]  clippy on each published package alone with its default features, and without them
+  package [ARGS]   what `cargo publish` would upload, without building it again (`--verify` builds it)
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let args: Vec<String> = args.collect();
+    let outcome = match command.as_str() {
+        "test" => test::run(&args),
+        "floors" => floors::run(),
+        "features" => features::run(&args),
+        "package" => package::run(&args),
+        "" | "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => Err(format!("there is no command `{other}`\n\n{HELP}")),
+    };
+    outcome.unwrap_or_else(|problem| {
+        eprintln!("xtask: {problem}");
+        ExitCode::from(2)
+    })
+}
