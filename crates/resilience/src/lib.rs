@@ -1,2 +1,26 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod backoff;
+mod breaker;
+mod bulkhead;
+mod config;
+pub mod hint;
+mod limit;
+mod retry;
+mod single_flight;
+
+pub use backoff::{Backoff, BackoffBuilder, Jitter};
+pub use breaker::{Breaker, BreakerBuilder, BreakerOpen, BreakerOptions, BreakerPermit, Verdict};
+pub use bulkhead::{Bulkhead, BulkheadPermit};
+pub use config::ConfigError;
+pub use limit::{LimitError, LimitPermit, Limits, LimitsBuilder, NextPlace, WindowUsage};
+pub use retry::{
+    Attempt, Decision, Exhausted, Failure, Repeat, Retry, RetryPolicy, RetryPolicyBuilder, StopReason, retry,
+};
+pub use single_flight::{FlightError, SingleFlight};
+
+/// Locks, and goes on after a panic elsewhere: no critical section of this crate runs foreign code or stops half way.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

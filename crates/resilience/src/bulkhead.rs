@@ -1,0 +1,57 @@
+use crate::{ConfigError, LimitError, LimitPermit, Limits, NextPlace};
+use martlet_base::{Clock, Deadline, Moment};
+
+/// A bound on how much goes on at once, so that one slow server does not tie up everything: 64 in flight and 256 waiting
+/// unless set, first come first served. It is [`Limits`] with a concurrency cap and no window. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Bulkhead(Limits);
+
+/// A place in a [`Bulkhead`]; given back when it is dropped.
+#[derive(Debug)]
+#[must_use = "the place is held only while this lives"]
+pub struct BulkheadPermit(#[expect(dead_code, reason = "held for its drop")] LimitPermit);
+
+impl Bulkhead {
+    /// At most `in_flight` at once and `queue` waiting.
+    ///
+    /// # Errors
+    /// `in_flight` is zero.
+    pub fn new(in_flight: u32, queue: usize) -> Result<Self, ConfigError> {
+        Limits::builder().concurrency(in_flight).max_queue(queue).build().map(Self)
+    }
+
+    /// Waits for a place until `deadline`. Cancel safe.
+    ///
+    /// # Errors
+    /// [`LimitError::QueueFull`] at once, with the queue's depth; [`LimitError::DeadlineTooClose`].
+    pub async fn enter(&self, deadline: Deadline, clock: &Clock) -> Result<BulkheadPermit, LimitError> {
+        self.0.acquire(1, deadline, clock).await.map(BulkheadPermit)
+    }
+
+    /// Takes a place if one is free and nobody waits for it.
+    ///
+    /// # Errors
+    /// [`NextPlace`] otherwise.
+    pub fn try_enter(&self, now: Moment) -> Result<BulkheadPermit, NextPlace> {
+        self.0.try_acquire(1, now).map(BulkheadPermit)
+    }
+
+    /// Places taken.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.0.in_flight()
+    }
+
+    /// Callers waiting.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.0.queued()
+    }
+}
+
+impl Default for Bulkhead {
+    /// 64 in flight, 256 waiting.
+    fn default() -> Self {
+        Self::new(64, 256).expect("64 is above zero")
+    }
+}

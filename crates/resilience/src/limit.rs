@@ -1,0 +1,483 @@
+//! Keep to a server's limits.
+
+mod window;
+
+use crate::config::check;
+use crate::{ConfigError, lock};
+use martlet_base::{Clock, Deadline, Moment, Sleep};
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use window::{Next, Window};
+
+/// The limits that one account has at one server: any number of strict windows and a cap on simultaneous requests. A
+/// request is admitted when all of them have room, and takes a place in all of them or in none. Cheap to clone; clones
+/// are one set of limits.
+///
+/// **Strict** means: however long requests travel, no more than `limit` of them *arrive* in any span of `per`. A place is
+/// taken from the admission until `per` after the attempt ended ([`LimitPermit::finish`]). The price is a small share of the
+/// quota: latency divided by `per`.
+///
+/// Waiters are served first come, first served. Only the first sleeps; the others are woken one by one. Nothing polls
+/// and no task runs.
+#[derive(Clone, Debug)]
+pub struct Limits(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    concurrency: Option<u32>,
+    max_queue: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    windows: Vec<Window>,
+    in_flight: u32,
+    blocked_until: Moment,
+    /// The cost of permits that were dropped without anybody knowing the time. They end when the time is next known.
+    dropped: u32,
+    /// The waiters by ticket, in the order of their coming.
+    queue: BTreeMap<u64, Waker>,
+    next_ticket: u64,
+}
+
+/// Builds [`Limits`].
+#[derive(Clone, Debug)]
+#[must_use = "call build()"]
+pub struct LimitsBuilder {
+    windows: Vec<(String, u32, Duration)>,
+    concurrency: Option<u32>,
+    max_queue: usize,
+}
+
+impl LimitsBuilder {
+    /// At most `limit` requests (or units of cost) in any span of `per`. Repeat it for several windows; `name` tells
+    /// them apart in errors, in [`Limits::snapshot`] and for [`Limits::set_window`].
+    pub fn window(mut self, name: &str, limit: u32, per: Duration) -> Self {
+        self.windows.push((name.to_owned(), limit, per));
+        self
+    }
+
+    /// At most so many requests at once. No cap unless set.
+    pub const fn concurrency(mut self, requests: u32) -> Self {
+        self.concurrency = Some(requests);
+        self
+    }
+
+    /// At most so many callers wait; the next is refused at once. 1,024 unless set; 0: nobody waits.
+    pub const fn max_queue(mut self, callers: usize) -> Self {
+        self.max_queue = callers;
+        self
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// A limit, a span or the cap is zero, or two windows have one name.
+    pub fn build(self) -> Result<Limits, ConfigError> {
+        check(self.concurrency != Some(0), "concurrency", "must be above zero")?;
+        let mut windows: Vec<Window> = Vec::new();
+        for (name, limit, per) in &self.windows {
+            check(*limit > 0 && *limit <= MOST_PLACES, "window", "its limit must be between 1 and 2^31")?;
+            check(!per.is_zero(), "window", "its span must be above zero")?;
+            check(windows.iter().all(|w| *w.name != **name), "window", "two windows have the same name")?;
+            windows.push(Window::new(name, *limit, *per));
+        }
+        Ok(Limits(Arc::new(Shared {
+            concurrency: self.concurrency,
+            max_queue: self.max_queue,
+            state: Mutex::new(State { windows, ..State::default() }),
+        })))
+    }
+}
+
+/// Keeps sums of places within a `u32`.
+const MOST_PLACES: u32 = 1 << 31;
+
+/// The request cannot be admitted; nothing was taken and nothing was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitError {
+    /// It costs more than the whole window holds: no waiting helps. Make the request smaller.
+    #[error("the request costs {cost}, but the window {window:?} holds only {limit}")]
+    #[non_exhaustive]
+    CostTooHigh {
+        /// What it costs.
+        cost: u32,
+        /// Which window is too small.
+        window: Arc<str>,
+        /// How much that holds.
+        limit: u32,
+    },
+    /// Its place comes after the deadline.
+    #[error("no place within the limits before the deadline")]
+    #[non_exhaustive]
+    DeadlineTooClose {
+        /// When the next place may be free, as far as is known.
+        next: Option<Moment>,
+    },
+    /// Too many are waiting already.
+    #[error("{depth} requests are waiting already")]
+    #[non_exhaustive]
+    QueueFull {
+        /// How many.
+        depth: usize,
+    },
+    /// The server ordered a pause that ends after the deadline.
+    #[error("the server ordered a pause that ends after the deadline")]
+    #[non_exhaustive]
+    Blocked {
+        /// When it ends.
+        until: Moment,
+    },
+}
+
+/// There is no free place now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no free place within the limits")]
+#[non_exhaustive]
+pub struct NextPlace {
+    /// When there may be one; `None` while that depends on requests under way, on callers that came before, or when
+    /// the cost is above a whole window.
+    pub at: Option<Moment>,
+}
+
+/// How much of a window is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WindowUsage {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How many places it has.
+    pub limit: u32,
+    /// In any span of this length.
+    pub per: Duration,
+    /// Places taken: by requests under way and by those that ended less than `per` ago.
+    pub used: u32,
+}
+
+impl Limits {
+    /// No windows and no cap until they are added.
+    pub const fn builder() -> LimitsBuilder {
+        LimitsBuilder { windows: Vec::new(), concurrency: None, max_queue: 1_024 }
+    }
+
+    /// Admits everything, unless a server orders a pause ([`block_until`](Self::block_until)).
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self::builder().build().expect("no settings, nothing to refuse")
+    }
+
+    /// Waits until a request of `cost` may be sent. A cost of 0 takes a place in the queue and the concurrency cap only.
+    ///
+    /// Cancel safe: dropping the future gives up the place in the queue, and nothing has been taken.
+    ///
+    /// # Errors
+    /// [`LimitError`]. A place that is known to come after `deadline` is refused at once, not at the deadline.
+    pub async fn acquire(
+        &self,
+        cost: u32,
+        deadline: Deadline,
+        clock: &Clock,
+    ) -> Result<LimitPermit, LimitError> {
+        let came = clock.now();
+        let mut seat = Seat { limits: self, ticket: None };
+        let mut alarm: Option<(Moment, Sleep)> = None;
+        let admitted = poll_fn(|cx| {
+            loop {
+                let now = clock.now();
+                let wake_at = match seat.ask(cost, deadline, now, cx.waker()) {
+                    Ok(()) => return Poll::Ready(Ok(now)),
+                    Err(Wait::Refused(error)) => return Poll::Ready(Err(error)),
+                    Err(Wait::Until(at)) => at,
+                };
+                if !rings(&mut alarm, wake_at, clock, cx) {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await?;
+        Ok(self.permit(cost, admitted.since(came), Some(clock.clone())))
+    }
+
+    /// Admits a request of `cost` if that is possible at `now` and nobody waits.
+    ///
+    /// # Errors
+    /// [`NextPlace`] says when to ask again; nothing has been taken.
+    pub fn try_acquire(&self, cost: u32, now: Moment) -> Result<LimitPermit, NextPlace> {
+        let mut state = lock(&self.0.state);
+        state.settle(now);
+        if state.too_high(cost).is_some() {
+            return Err(NextPlace { at: None });
+        }
+        match state.next(cost, self.0.concurrency, now) {
+            Next::Now if state.queue.is_empty() => {
+                state.admit(cost);
+                drop(state);
+                Ok(self.permit(cost, Duration::ZERO, None))
+            }
+            Next::At(at) if state.queue.is_empty() => Err(NextPlace { at: Some(at) }),
+            _ => Err(NextPlace { at: None }),
+        }
+    }
+
+    /// The server ordered a pause: nobody is admitted before `at`. A shorter pause does not cut a longer one short.
+    pub fn block_until(&self, at: Moment) {
+        self.change(|state| state.blocked_until = state.blocked_until.max(at));
+    }
+
+    /// When the pause that the server ordered ends; `None` when there is none at `now`.
+    #[must_use]
+    pub fn blocked_until(&self, now: Moment) -> Option<Moment> {
+        Some(lock(&self.0.state).blocked_until).filter(|until| *until > now)
+    }
+
+    /// Changes a window, at once and for those who wait too. A smaller limit revokes nothing: it is reached as places
+    /// come back. Returns `false`, and changes nothing, when no window has this name or a value is zero.
+    pub fn set_window(&self, name: &str, limit: u32, per: Duration) -> bool {
+        if limit == 0 || limit > MOST_PLACES || per.is_zero() {
+            return false;
+        }
+        self.change(|state| {
+            let window = state.windows.iter_mut().find(|w| *w.name == *name);
+            window.map(|w| (w.limit, w.per) = (limit, per)).is_some()
+        })
+    }
+
+    /// Requests admitted and not yet ended.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        lock(&self.0.state).in_flight as usize
+    }
+
+    /// Callers waiting.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        lock(&self.0.state).queue.len()
+    }
+
+    /// How full the windows are at `now`, in the order they were added.
+    #[must_use]
+    pub fn snapshot(&self, now: Moment) -> Vec<WindowUsage> {
+        let mut state = lock(&self.0.state);
+        state.settle(now);
+        let usage =
+            |w: &Window| WindowUsage { name: w.name.clone(), limit: w.limit, per: w.per, used: w.used() };
+        state.windows.iter().map(usage).collect()
+    }
+
+    fn permit(&self, cost: u32, waited: Duration, clock: Option<Clock>) -> LimitPermit {
+        LimitPermit { held: Some(Held { limits: self.clone(), cost, clock }), waited }
+    }
+
+    /// Changes the state and lets the first waiter look at what that means for it.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = lock(&self.0.state);
+        let out = change(&mut state);
+        let first = state.first();
+        // A waker runs foreign code: never under the lock.
+        drop(state);
+        first.into_iter().for_each(Waker::wake);
+        out
+    }
+}
+
+/// Whether the alarm for `at` rings; sets it if there is none. No alarm for `None`.
+fn rings(
+    alarm: &mut Option<(Moment, Sleep)>,
+    at: Option<Moment>,
+    clock: &Clock,
+    cx: &mut Context<'_>,
+) -> bool {
+    let Some(at) = at else {
+        *alarm = None;
+        return false;
+    };
+    if alarm.as_ref().is_none_or(|(set_for, _)| *set_for != at) {
+        *alarm = Some((at, clock.sleep_until(at)));
+    }
+    let rings = alarm.as_mut().is_some_and(|(_, sleep)| Pin::new(sleep).poll(cx).is_ready());
+    if rings {
+        *alarm = None;
+    }
+    rings
+}
+
+impl State {
+    /// Brings the books up to `now`.
+    fn settle(&mut self, now: Moment) {
+        let dropped = std::mem::take(&mut self.dropped);
+        for window in &mut self.windows {
+            window.end(dropped, now);
+            window.expire(now);
+        }
+    }
+
+    fn too_high(&self, cost: u32) -> Option<LimitError> {
+        let window = self.windows.iter().find(|w| cost > w.limit)?;
+        Some(LimitError::CostTooHigh { cost, window: Arc::clone(&window.name), limit: window.limit })
+    }
+
+    /// When a request of `cost` may be admitted if it is the first in the queue.
+    fn next(&self, cost: u32, concurrency: Option<u32>, now: Moment) -> Next {
+        let pause = if self.blocked_until > now { Next::At(self.blocked_until) } else { Next::Now };
+        let slot =
+            if concurrency.is_some_and(|cap| self.in_flight >= cap) { Next::Unknown } else { Next::Now };
+        self.windows.iter().fold(pause.and(slot), |next, w| next.and(w.next(cost)))
+    }
+
+    fn admit(&mut self, cost: u32) {
+        self.in_flight += 1;
+        self.windows.iter_mut().for_each(|w| w.admit(cost));
+    }
+
+    fn first(&self) -> Option<Waker> {
+        self.queue.first_key_value().map(|(_, waker)| waker.clone())
+    }
+}
+
+/// A caller's place in the queue, if it had to queue. Dropping it leaves the queue.
+struct Seat<'a> {
+    limits: &'a Limits,
+    ticket: Option<u64>,
+}
+
+enum Wait {
+    /// Ask again then, or when woken.
+    Until(Option<Moment>),
+    Refused(LimitError),
+}
+
+impl Seat<'_> {
+    /// Is it my turn? Admits the request, says how long to wait, or refuses.
+    fn ask(&mut self, cost: u32, deadline: Deadline, now: Moment, waker: &Waker) -> Result<(), Wait> {
+        let shared = &self.limits.0;
+        let mut state = lock(&shared.state);
+        state.settle(now);
+        if let Some(error) = state.too_high(cost) {
+            return Err(Wait::Refused(error));
+        }
+        let next = state.next(cost, shared.concurrency, now);
+        let my_turn = state.queue.first_key_value().is_none_or(|(first, _)| Some(*first) == self.ticket);
+        let known = if let Next::At(at) = next { Some(at) } else { None };
+        // Whoever waits in front only makes it later: this much is certain for everybody.
+        if deadline.has_passed(known.unwrap_or(now)) {
+            let until = state.blocked_until;
+            let blocked = until > now && deadline.has_passed(until);
+            return Err(Wait::Refused(if blocked {
+                LimitError::Blocked { until }
+            } else {
+                LimitError::DeadlineTooClose { next: known }
+            }));
+        }
+        if my_turn && next == Next::Now {
+            state.admit(cost);
+            return Ok(());
+        }
+        let old_waker = match self.ticket {
+            Some(ticket) => {
+                let place = state.queue.get_mut(&ticket).expect("only the seat leaves the queue");
+                (!place.will_wake(waker)).then(|| std::mem::replace(place, waker.clone()))
+            }
+            None if state.queue.len() >= shared.max_queue => {
+                return Err(Wait::Refused(LimitError::QueueFull { depth: state.queue.len() }));
+            }
+            None => {
+                let ticket = state.next_ticket;
+                state.next_ticket += 1;
+                self.ticket = Some(ticket);
+                state.queue.insert(ticket, waker.clone())
+            }
+        };
+        drop(state);
+        // Dropping a waker may drop a task: foreign code, so not under the lock.
+        drop(old_waker);
+        let turn = if my_turn { known } else { None };
+        Err(Wait::Until(turn.into_iter().chain(deadline.moment()).min()))
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let mut state = lock(&self.limits.0.state);
+        let was_first = state.queue.first_key_value().is_some_and(|(first, _)| *first == ticket);
+        let mine = state.queue.remove(&ticket);
+        let next = if was_first { state.first() } else { None };
+        drop(state);
+        drop(mine);
+        next.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Leave to send one request. Say how it ended with [`finish`](Self::finish), [`finish_unknown`](Self::finish_unknown) or
+/// [`cancel`](Self::cancel); a drop counts as ended at that moment.
+#[derive(Debug)]
+#[must_use = "dropping it says that the attempt has ended"]
+pub struct LimitPermit {
+    held: Option<Held>,
+    waited: Duration,
+}
+
+#[derive(Debug)]
+struct Held {
+    limits: Limits,
+    cost: u32,
+    clock: Option<Clock>,
+}
+
+impl LimitPermit {
+    /// How long it took to get.
+    #[must_use]
+    pub const fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// The attempt ended at `now`, its answer read to the end. Its places come back `per` after that, its share of the
+    /// concurrency cap at once.
+    pub fn finish(mut self, now: Moment) {
+        self.give_back(End::At(now));
+    }
+
+    /// The attempt was given up at `now` with its fate unknown: the request may still arrive for up to
+    /// `attempt_timeout`, so its places come back that much later than with [`finish`](Self::finish).
+    pub fn finish_unknown(mut self, now: Moment, attempt_timeout: Duration) {
+        self.give_back(End::At(now + attempt_timeout));
+    }
+
+    /// Nothing was sent: everything comes back at once.
+    pub fn cancel(mut self) {
+        self.give_back(End::NeverSent);
+    }
+
+    /// Only the first call does anything.
+    fn give_back(&mut self, end: End) {
+        let Some(Held { limits, cost, .. }) = self.held.take() else { return };
+        limits.change(|state| {
+            state.in_flight -= 1;
+            match end {
+                End::At(end) => state.windows.iter_mut().for_each(|w| w.end(cost, end)),
+                End::NeverSent => state.windows.iter_mut().for_each(|w| w.cancel(cost)),
+                End::NoClock => state.dropped = state.dropped.saturating_add(cost),
+            }
+        });
+    }
+}
+
+enum End {
+    At(Moment),
+    NeverSent,
+    /// It counts as ended when the time is next known, which is later: its places never come back too early.
+    NoClock,
+}
+
+impl Drop for LimitPermit {
+    fn drop(&mut self) {
+        let now = self.held.as_ref().and_then(|held| held.clock.as_ref()).map(Clock::now);
+        self.give_back(now.map_or(End::NoClock, End::At));
+    }
+}
