@@ -1,2 +1,37 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod body;
+mod bulk;
+mod call;
+mod client;
+mod credential;
+mod error;
+mod layer;
+mod operation;
+mod pager;
+mod platform;
+mod request;
+mod response;
+mod transport;
+
+pub use body::Body;
+pub use bulk::{Bulk, BulkLimits, BulkOutcome, BulkWriter};
+pub use call::{Call, IdempotencyKey};
+pub use client::{ApiClient, CheckReport, Client, ClientBuilder, SharedState};
+pub use credential::{
+    Authenticator, Credential, CredentialError, CredentialSource, HeaderAuthenticator, IssueContext, Issued,
+    Secret,
+};
+pub use error::{Error, ErrorKind, Result};
+pub use layer::{Layer, Next};
+pub use operation::{CacheRule, Idempotency, KeyStyle, Operation, Verb};
+pub use pager::{Cursor, Page, Pager, Pages, Paging, Position};
+pub use platform::{Descriptor, LimitSpec, Platform, QuotaUpdate, VendorFault, Verdict};
+pub use request::{CallContext, Request};
+pub use response::{Response, ResponseMeta};
+pub use transport::{BodyStream, SendContext, Transport, TransportError, TransportErrorKind, WireRequest};
+
+/// What other crates of the family need from below, so that a connector depends on this crate alone.
+pub use martlet_base as base;
+pub use martlet_resilience as resilience;

@@ -1,0 +1,235 @@
+use crate::{Body, Error, ErrorKind, Operation, Platform, Result};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use martlet_base::Deadline;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+use url::Url;
+
+/// RFC 3986 `unreserved`: everything else in a path part is percent-encoded, `/` and `..` included.
+const PATH_PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// One logical use of an operation: what connectors build and [`ApiClient::execute`](crate::ApiClient::execute) takes.
+///
+/// Nothing is checked until it is executed; a mistake (a path part that is missing, a body that does not serialise) is
+/// then an [`ErrorKind::InvalidRequest`] and nothing is sent.
+///
+/// ```
+/// use martlet_core::{Call, Operation};
+///
+/// const GET: Operation = Operation::get("contacts.get", "/crm/{version}/objects/contacts/{id}");
+/// let call = Call::new(GET).path("id", "501").query("properties", "email,firstname");
+/// ```
+#[derive(Clone)]
+#[must_use = "a call does nothing until it is executed"]
+pub struct Call {
+    pub(crate) operation: Operation,
+    path: Vec<(&'static str, String)>,
+    query: Vec<(Cow<'static, str>, String)>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) deadline: Deadline,
+    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) fresh: bool,
+    problem: Option<Error>,
+}
+
+impl Call {
+    /// A call of `operation` without parts.
+    pub fn new(operation: Operation) -> Self {
+        Self {
+            operation,
+            path: Vec::new(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: Body::empty(),
+            timeout: None,
+            deadline: Deadline::NONE,
+            key: None,
+            fresh: false,
+            problem: None,
+        }
+    }
+
+    /// The operation.
+    #[must_use]
+    pub const fn operation(&self) -> &Operation {
+        &self.operation
+    }
+
+    /// Fills the part `{name}` of the path. The value is percent-encoded as a single segment.
+    pub fn path(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.path.push((name, value.to_string()));
+        self
+    }
+
+    /// Adds a query parameter.
+    pub fn query(mut self, name: impl Into<Cow<'static, str>>, value: impl fmt::Display) -> Self {
+        self.query.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// Adds a query parameter if there is a value.
+    pub fn query_opt(self, name: impl Into<Cow<'static, str>>, value: Option<impl fmt::Display>) -> Self {
+        match value {
+            Some(value) => self.query(name, value),
+            None => self,
+        }
+    }
+
+    /// Sets a header. Credentials do not belong here: they are applied by the client, at each attempt.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Sends `value` as JSON.
+    pub fn json(mut self, value: &(impl Serialize + ?Sized)) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(bytes) => {
+                self.headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                self.body = bytes.into();
+            }
+            Err(e) => {
+                self.problem = Some(
+                    Error::new(ErrorKind::InvalidRequest, "the body does not serialise as JSON")
+                        .with_source(e),
+                );
+            }
+        }
+        self
+    }
+
+    /// Sends `body`; set `Content-Type` with [`header`](Self::header).
+    pub fn body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The time the whole call may take, waits and retries included, instead of the client's.
+    pub const fn timeout(mut self, total: Duration) -> Self {
+        self.timeout = Some(total);
+        self
+    }
+
+    /// The moment after which nobody waits for the answer, if it is earlier than the timeout's.
+    pub const fn deadline(mut self, deadline: Deadline) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The idempotency key to send, for operations that take one. Without it each call makes its own.
+    pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Does not read from the cache; the answer still refreshes it.
+    pub const fn fresh(mut self) -> Self {
+        self.fresh = true;
+        self
+    }
+
+    /// The URL below `base`, or what is wrong with the call.
+    pub(crate) fn url(&self, base: &Url, platform: &dyn Platform) -> Result<Url> {
+        if let Some(problem) = &self.problem {
+            return Err(problem.clone());
+        }
+        let version = platform.descriptor().api_version();
+        let mut url = base.clone();
+        let mut path = base.path().trim_end_matches('/').to_owned();
+        let mut used = 0;
+        let mut rest = self.operation.path();
+        while let Some((before, tail)) = rest.split_once('{') {
+            path.push_str(before);
+            let Some((name, after)) = tail.split_once('}') else {
+                return Err(invalid(format!("unclosed brace in the path {}", self.operation.path())));
+            };
+            let given = self.path.iter().find(|(n, _)| *n == name);
+            used += usize::from(given.is_some());
+            match given {
+                Some((_, value)) if value.is_empty() || value == "." || value == ".." => {
+                    return Err(invalid(format!("path part {name:?} cannot be {value:?}")));
+                }
+                Some((_, value)) => path.extend(utf8_percent_encode(value, PATH_PART)),
+                None if name == "version" => path.push_str(version),
+                None => return Err(invalid(format!("path part {name:?} is missing"))),
+            }
+            rest = after;
+        }
+        path.push_str(rest);
+        if used != self.path.len() {
+            return Err(invalid(format!(
+                "a path part was given that {} does not have",
+                self.operation.path()
+            )));
+        }
+        url.set_path(&path);
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(self.query.iter().map(|(n, v)| (n.as_ref(), v.as_str())));
+        }
+        Ok(url)
+    }
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidRequest, message)
+}
+
+impl fmt::Debug for Call {
+    /// Without values: they may be personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("operation", &self.operation.name())
+            .field("path", &self.path.iter().map(|(n, _)| *n).collect::<Vec<_>>())
+            .field("query", &self.query.iter().map(|(n, _)| n.as_ref()).collect::<Vec<_>>())
+            .field("body", &self.body)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A key by which a platform recognises a repeated request. 1 to 255 visible ASCII characters.
+///
+/// The same key with another payload is an error at most platforms, so one key belongs to one call.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(Box<str>);
+
+impl IdempotencyKey {
+    /// Checks and wraps a key of the caller's: best derived from a business id, so that it can be found again after a
+    /// crash.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`] when it is empty, longer than 255, or not visible ASCII.
+    pub fn new(key: &str) -> Result<Self> {
+        // A double quote or backslash would need escaping in a structured header; no platform asks for them.
+        let good = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
+        if key.is_empty() || key.len() > 255 || !key.bytes().all(good) {
+            return Err(invalid(
+                "an idempotency key is 1 to 255 visible ASCII characters without quotes".into(),
+            ));
+        }
+        Ok(Self(key.into()))
+    }
+
+    /// A random UUID (version 4).
+    #[must_use]
+    pub fn random(rng: &martlet_base::Rng) -> Self {
+        Self(uuid::Builder::from_random_bytes(rng.bytes16()).into_uuid().to_string().into())
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IdempotencyKey({})", self.0)
+    }
+}

@@ -1,0 +1,334 @@
+use super::cache::CacheSlot;
+use super::engine::Shared;
+use super::limits::LimitsSlot;
+use super::{Client, Core, SharedState};
+use crate::credential::CredentialCache;
+use crate::{
+    Authenticator, Credential, CredentialSource, Error, ErrorKind, HeaderAuthenticator, Layer, LimitSpec,
+    Platform, Result, Transport,
+};
+use http::{HeaderMap, HeaderValue, header};
+use martlet_base::{Clock, ConnectionId, Observer, Observers, Rng};
+use martlet_resilience::{Breaker, BreakerBuilder, RetryPolicy};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use url::{Host, Url};
+
+/// Builds a [`Client`]. Slots: the last value given wins, the order of the calls does not matter, and everything is checked
+/// in [`build`](Self::build).
+#[must_use = "a builder does nothing until build() is called"]
+pub struct ClientBuilder {
+    platform: Arc<dyn Platform>,
+    transport: Option<Arc<dyn Transport>>,
+    credentials: Arc<dyn CredentialSource>,
+    authenticator: Arc<dyn Authenticator>,
+    connection: ConnectionId,
+    base_url: Option<String>,
+    clock: Clock,
+    rng: Rng,
+    observers: Observers,
+    user_agent: Option<String>,
+    call_layers: Vec<Arc<dyn Layer>>,
+    attempt_layers: Vec<Arc<dyn Layer>>,
+    limits: Vec<LimitSpec>,
+    breaker: Option<BreakerBuilder>,
+    retry: RetryPolicy,
+    total_timeout: Duration,
+    attempt_timeout: Option<Duration>,
+    max_body: usize,
+    cache_bytes: u64,
+    shared: Option<SharedState>,
+}
+
+const BUILT_IN: [&str; 12] = [
+    "trace_call",
+    "deadline",
+    "cache",
+    "idempotency",
+    "retry",
+    "limits",
+    "auth",
+    "breaker",
+    "classify",
+    "trace_attempt",
+    "attempt_timeout",
+    "transport",
+];
+
+impl ClientBuilder {
+    pub(super) fn new(platform: Arc<dyn Platform>) -> Self {
+        Self {
+            platform,
+            transport: None,
+            credentials: Arc::new(Credential::None),
+            authenticator: Arc::new(HeaderAuthenticator),
+            connection: ConnectionId::default(),
+            base_url: None,
+            clock: Clock::system(),
+            rng: Rng::system(),
+            observers: Observers::none(),
+            user_agent: None,
+            call_layers: Vec::new(),
+            attempt_layers: Vec::new(),
+            limits: Vec::new(),
+            breaker: None,
+            retry: RetryPolicy::seed(),
+            total_timeout: Duration::from_secs(300),
+            attempt_timeout: None,
+            max_body: 64 << 20,
+            cache_bytes: 16 << 20,
+            shared: None,
+        }
+    }
+
+    /// What sends the attempts. Required.
+    pub fn transport(self, transport: impl Transport + 'static) -> Self {
+        self.shared_transport(Arc::new(transport))
+    }
+
+    /// What sends the attempts, shared with other clients: one connection pool for all.
+    pub fn shared_transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Where credentials come from: a [`Credential`], or a source of tokens that expire.
+    pub fn credentials(mut self, source: impl CredentialSource) -> Self {
+        self.credentials = Arc::new(source);
+        self
+    }
+
+    /// How a credential is put onto a request; into its usual header unless said.
+    pub fn authenticator(mut self, authenticator: impl Authenticator + 'static) -> Self {
+        self.authenticator = Arc::new(authenticator);
+        self
+    }
+
+    /// The account this client talks for; [`ConnectionId::default`] unless said.
+    pub fn connection(mut self, connection: ConnectionId) -> Self {
+        self.connection = connection;
+        self
+    }
+
+    /// Another address than the platform's: a simulator, a proxy, a sandbox. Plain http is refused except on loopback.
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = Some(url.into());
+        self
+    }
+
+    /// The clock to live by; the system's unless said.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The randomness for jitter and keys; the system's unless said.
+    pub fn rng(mut self, rng: Rng) -> Self {
+        self.rng = rng;
+        self
+    }
+
+    /// Adds an observer of signals.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers = self.observers.with(observer);
+        self
+    }
+
+    /// The name and version of the application, put before martlet's own in `User-Agent`: `acme-sync/1.4`.
+    pub fn user_agent(mut self, application: impl Into<String>) -> Self {
+        self.user_agent = Some(application.into());
+        self
+    }
+
+    /// Adds a layer around the whole call, inside those added before.
+    pub fn call_layer(mut self, layer: impl Layer) -> Self {
+        self.call_layers.push(Arc::new(layer));
+        self
+    }
+
+    /// Adds a layer around each attempt, inside those added before.
+    pub fn attempt_layer(mut self, layer: impl Layer) -> Self {
+        self.attempt_layers.push(Arc::new(layer));
+        self
+    }
+
+    /// Another quota bucket than the platform's of that name: the limits of this account's plan.
+    pub fn limit(mut self, limit: LimitSpec) -> Self {
+        self.limits.retain(|known| known.bucket() != limit.bucket());
+        self.limits.push(limit);
+        self
+    }
+
+    /// Another circuit breaker than the default one.
+    pub fn breaker(mut self, breaker: BreakerBuilder) -> Self {
+        self.breaker = Some(breaker);
+        self
+    }
+
+    /// How often to retry and how long to pause; [`RetryPolicy::seed`] unless said.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// The time a whole call may take, waits and retries included; 300 s unless said.
+    pub const fn total_timeout(mut self, timeout: Duration) -> Self {
+        self.total_timeout = timeout;
+        self
+    }
+
+    /// The time one attempt may take, from sending to the end of the body; the platform's unless said.
+    pub const fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// The largest answer that is read, in bytes; 64 MiB unless said.
+    pub const fn max_body(mut self, bytes: usize) -> Self {
+        self.max_body = bytes;
+        self
+    }
+
+    /// How much the cache may hold, in bytes; 16 MiB unless said.
+    pub const fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Shares quota, breaker and credential with another client of the same account; this builder's own limits, breaker and
+    /// credentials are then not used.
+    pub fn shared(mut self, state: SharedState) -> Self {
+        self.shared = Some(state);
+        self
+    }
+
+    /// Checks everything and builds the client. No I/O.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] that names the setting and what is wrong with it.
+    pub fn build(self) -> Result<Client> {
+        let descriptor = self.platform.descriptor();
+        let named = |error: Error| error.with_operation(descriptor.id(), "client.build");
+        let config = |message: String| named(Error::new(ErrorKind::Config, message));
+        let transport = self.transport.clone().ok_or_else(|| config("no transport was given".into()))?;
+        let base_url = match &self.base_url {
+            None => descriptor.base_url().clone(),
+            Some(url) => Url::parse(url).map_err(|e| config(format!("base_url is not a URL: {e}")))?,
+        };
+        check_base_url(&base_url).map_err(config)?;
+        let attempt_timeout = self.attempt_timeout.unwrap_or_else(|| {
+            // Only what was asked for can be contradictory: the platform's default bends to the total.
+            descriptor.get_attempt_timeout().min(self.total_timeout)
+        });
+        if attempt_timeout.is_zero() || self.total_timeout.is_zero() {
+            return Err(config("a timeout of zero lets nothing through".into()));
+        }
+        if attempt_timeout > self.total_timeout {
+            let (attempt, total) = (attempt_timeout, self.total_timeout);
+            return Err(config(format!(
+                "attempt_timeout ({attempt:?}) is longer than total_timeout ({total:?})"
+            )));
+        }
+        check_names(self.call_layers.iter().chain(&self.attempt_layers)).map_err(config)?;
+        let shared = match self.shared {
+            Some(shared) => shared,
+            None => {
+                if let Some(fixed) = self.credentials.fixed() {
+                    fixed.header().map_err(named)?;
+                }
+                let mut limits: Vec<LimitSpec> = descriptor.limits().to_vec();
+                for own in self.limits {
+                    limits.retain(|known| known.bucket() != own.bucket());
+                    limits.push(own);
+                }
+                let breaker = self.breaker.unwrap_or_else(|| Breaker::builder(descriptor.id()));
+                SharedState(Arc::new(Shared {
+                    limits: LimitsSlot::new(&limits).map_err(|e| config(format!("limits: {e}")))?,
+                    breaker: breaker.build().map_err(|e| config(format!("breaker: {e}")))?,
+                    credentials: CredentialCache::new(self.credentials),
+                }))
+            }
+        };
+        let own_agent = concat!("martlet/", env!("CARGO_PKG_VERSION"));
+        let agent = match &self.user_agent {
+            Some(application) => format!("{application} {own_agent}"),
+            None => own_agent.to_owned(),
+        };
+        let agent = HeaderValue::try_from(agent)
+            .map_err(|_| config("user_agent has characters that a header cannot carry".into()))?;
+        let mut headers = HeaderMap::with_capacity(descriptor.headers().len() + 4);
+        headers.insert(header::USER_AGENT, agent);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        headers.extend(descriptor.headers().iter().cloned());
+        Ok(Client(Arc::new(Core {
+            connection: self.connection,
+            base_url,
+            transport,
+            authenticator: self.authenticator,
+            clock: self.clock,
+            rng: self.rng,
+            observers: self.observers,
+            headers,
+            call_layers: self.call_layers,
+            attempt_layers: self.attempt_layers,
+            cache: CacheSlot::new(self.cache_bytes),
+            retry: self.retry,
+            total_timeout: self.total_timeout,
+            attempt_timeout,
+            max_body: self.max_body,
+            shared,
+            platform: self.platform,
+        })))
+    }
+}
+
+/// A credential must not travel in the clear, and the base must not swallow what calls add to it.
+fn check_base_url(url: &Url) -> Result<(), String> {
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => return Err("base_url has no host".into()),
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if loopback => {}
+        "http" => {
+            return Err(
+                "base_url is plain http: credentials would travel in the clear (allowed on loopback only)"
+                    .into(),
+            );
+        }
+        other => return Err(format!("base_url has the scheme {other}, not https")),
+    }
+    if !url.username().is_empty()
+        || url.password().is_some()
+        || url.query().is_some()
+        || url.fragment().is_some()
+    {
+        return Err(
+            "base_url holds user, password, query or fragment; give credentials with credentials()".into()
+        );
+    }
+    Ok(())
+}
+
+fn check_names<'a>(layers: impl Iterator<Item = &'a Arc<dyn Layer>>) -> Result<(), String> {
+    let mut seen: Vec<&str> = BUILT_IN.to_vec();
+    for layer in layers {
+        if seen.contains(&layer.name()) {
+            return Err(format!("two layers are called {:?}", layer.name()));
+        }
+        seen.push(layer.name());
+    }
+    Ok(())
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("platform", self.platform.descriptor().id())
+            .finish_non_exhaustive()
+    }
+}

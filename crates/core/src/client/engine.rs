@@ -1,0 +1,424 @@
+//! A request's life. The built-in layers are fused into two functions, [`Core::call`] and [`Core::attempt`], that call
+//! the slots in their fixed order; only users' layers are `dyn`. See `docs/adr/0002-built-in-layers-are-fused.md`.
+
+use super::SharedState;
+use super::cache::CacheSlot;
+use super::idempotency;
+use super::limits::LimitsSlot;
+use super::trace::CallTrace;
+use crate::credential::CredentialCache;
+use crate::layer::{Layer, Next, Phase};
+use crate::{
+    Authenticator, Call, CallContext, Error, ErrorKind, Idempotency, Operation, Platform, Request, Response,
+    Result, SendContext, Transport, TransportError, TransportErrorKind, VendorFault, Verdict, WireRequest,
+};
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream as _;
+use http::HeaderMap;
+use martlet_base::{
+    BreakerState, Clock, ConnectionId, Deadline, Delivery, Moment, Observers, Recovery, Rng, Signal,
+};
+use martlet_resilience::{
+    Breaker, BreakerOpen, Decision, Failure, Repeat, Retry, RetryPolicy, StopReason, hint::parse_retry_after,
+};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use url::Url;
+
+/// Everything a client is made of.
+pub(crate) struct Core {
+    pub(crate) platform: Arc<dyn Platform>,
+    pub(crate) connection: ConnectionId,
+    pub(super) base_url: Url,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) authenticator: Arc<dyn Authenticator>,
+    pub(crate) clock: Clock,
+    pub(super) rng: Rng,
+    pub(crate) observers: Observers,
+    pub(super) headers: HeaderMap,
+    pub(super) call_layers: Vec<Arc<dyn Layer>>,
+    pub(super) attempt_layers: Vec<Arc<dyn Layer>>,
+    pub(super) cache: CacheSlot,
+    pub(super) retry: RetryPolicy,
+    pub(super) total_timeout: Duration,
+    pub(super) attempt_timeout: Duration,
+    pub(super) max_body: usize,
+    pub(super) shared: SharedState,
+}
+
+/// What two clients of one account share.
+pub(crate) struct Shared {
+    pub(crate) limits: LimitsSlot,
+    pub(crate) breaker: Breaker,
+    pub(crate) credentials: CredentialCache,
+}
+
+impl Core {
+    pub(super) fn layers(&self) -> Vec<&'static str> {
+        let names = |layers: &[Arc<dyn Layer>]| layers.iter().map(|layer| layer.name()).collect::<Vec<_>>();
+        let mut all = vec!["trace_call", "deadline"];
+        all.extend(names(&self.call_layers));
+        all.extend(["cache", "idempotency", "retry", "limits"]);
+        all.extend(names(&self.attempt_layers));
+        all.extend(["auth", "breaker", "classify", "trace_attempt", "attempt_timeout", "transport"]);
+        all
+    }
+
+    /// The call, once: trace, deadline, users' per-call layers, then the rest.
+    pub(crate) async fn call(self: &Arc<Self>, call: Call) -> Result<Response> {
+        let started = self.clock.now();
+        let total = call.timeout.unwrap_or(self.total_timeout);
+        let deadline = call.deadline.earlier(Deadline::after(started, total));
+        let context = Arc::new(CallContext {
+            platform: Arc::clone(self.platform.descriptor().id()),
+            connection: self.connection.clone(),
+            operation: call.operation,
+            deadline,
+            started,
+            key: call.key.clone(),
+            fresh: call.fresh,
+            effort: crate::request::Effort::default(),
+        });
+        let mut trace = CallTrace::start(self, &context);
+        let result = async {
+            let url = call.url(&self.base_url, &*self.platform)?;
+            let mut headers = self.headers.clone();
+            headers.extend(call.headers);
+            let request = Request::new(url, headers, call.body, Arc::clone(&context));
+            if self.call_layers.is_empty() {
+                return self.call_rest(request).await;
+            }
+            // The built-in slots watch the deadline by themselves; a user's layer need not.
+            let next = Next { rest: &self.call_layers, core: self, phase: Phase::Call };
+            match self.clock.within(deadline, next.run(request)).await {
+                Some(result) => result,
+                None => Err(Error::new(ErrorKind::DeadlineExceeded, "a user's layer took too long")
+                    .with_delivery(if context.effort.attempts() > 0 {
+                        Delivery::Unknown
+                    } else {
+                        Delivery::NotSent
+                    })),
+            }
+        }
+        .await;
+        trace.finish(result)
+    }
+
+    /// The call after users' per-call layers: cache, idempotency, retry.
+    pub(crate) async fn call_rest(self: &Arc<Self>, request: Request) -> Result<Response> {
+        self.cache.serve(self, request).await
+    }
+
+    /// [`call_rest`](Self::call_rest) behind a `dyn`, for users' layers: the compiler cannot see that the recursion through
+    /// [`Next`] ends.
+    pub(crate) fn boxed_call_rest<'a>(
+        self: &'a Arc<Self>,
+        request: Request,
+    ) -> Pin<Box<dyn Future<Output = Result<Response>> + Send + 'a>> {
+        Box::pin(self.call_rest(request))
+    }
+
+    /// The call after the cache: one key for all attempts, then attempts until one of them is final.
+    pub(super) async fn uncached(self: &Arc<Self>, mut request: Request) -> Result<Response> {
+        idempotency::apply(&mut request, &self.rng)?;
+        let context = Arc::clone(request.context());
+        let operation = &context.operation;
+        let mut retry = Retry::new(&self.retry, repeat(operation), context.deadline);
+        let mut may_have_been_applied = false;
+        loop {
+            let attempt = context.effort.begin_attempt();
+            let error = match self.attempt(request.for_attempt(attempt)).await {
+                Ok(response) => {
+                    if let Some(tag) = operation.get_invalidates() {
+                        self.cache.invalidate(tag);
+                    }
+                    return Ok(response);
+                }
+                Err(error) => error,
+            };
+            // An earlier attempt of unknown fate is not undone by a later one that was not sent.
+            may_have_been_applied |= error.delivery() == Delivery::Unknown;
+            let now = self.clock.now();
+            let mut failure = Failure::new(error.delivery(), error.recovery());
+            if let Some(at) = error.not_before() {
+                failure = failure.not_before(at);
+            }
+            match retry.after_failure(failure, now, &self.rng) {
+                Decision::RetryAt(at) => {
+                    self.observers.emit(|| {
+                        Signal::retry_scheduled(
+                            &context.platform,
+                            operation.name(),
+                            &context.connection,
+                            attempt,
+                            at.since(now),
+                            error.kind().as_str(),
+                        )
+                    });
+                    self.clock.sleep_until(at).await;
+                }
+                Decision::Reauthenticate if self.shared.0.credentials.refuse(error.credential_version()) => {}
+                Decision::Reauthenticate => return Err(settle(error, None, may_have_been_applied)),
+                Decision::Stop(reason) => {
+                    return Err(settle(error, Some((reason, &self.clock)), may_have_been_applied));
+                }
+            }
+        }
+    }
+
+    /// One attempt: limits, users' per-attempt layers, then the rest.
+    async fn attempt(self: &Arc<Self>, request: Request) -> Result<Response> {
+        let context = Arc::clone(request.context());
+        let shared = &*self.shared.0;
+        // An open circuit is refused before it takes or waits for anything.
+        shared.breaker.peek(self.clock.now()).map_err(|open| self.circuit_open(&open))?;
+        let permits = shared.limits.acquire(self, &context).await?;
+        let result = if self.attempt_layers.is_empty() {
+            self.attempt_rest(request).await
+        } else {
+            Next { rest: &self.attempt_layers, core: self, phase: Phase::Attempt }.run(request).await
+        };
+        let now = self.clock.now();
+        match &result {
+            Err(error) if error.delivery() == Delivery::NotSent => permits.cancel(),
+            Err(error) if error.delivery() == Delivery::Unknown && error.status().is_none() => {
+                permits.finish_unknown(now, self.attempt_timeout);
+            }
+            _ => permits.finish(now),
+        }
+        result
+    }
+
+    /// The attempt after users' per-attempt layers: auth, breaker, exchange, classify.
+    pub(crate) async fn attempt_rest(self: &Arc<Self>, request: Request) -> Result<Response> {
+        let context = Arc::clone(request.context());
+        let attempt = request.attempt();
+        let shared = &*self.shared.0;
+
+        let credential = shared.credentials.get(self, context.deadline).await?;
+        let (url, headers, body) = request.into_wire();
+        if url.origin() != self.base_url.origin() {
+            let message = "the URL is on another origin than the platform's; no credential is sent there";
+            return Err(Error::new(ErrorKind::InvalidRequest, message));
+        }
+        let mut wire = WireRequest::new(context.operation.verb().method(), url, headers, body.bytes());
+        self.authenticator.apply(&credential.credential, &mut wire)?;
+
+        let permit = shared.breaker.try_acquire(self.clock.now()).map_err(|open| self.circuit_open(&open))?;
+        let sent = self.clock.now();
+        let left = context.deadline.remaining(sent).unwrap_or(Duration::MAX);
+        if left.is_zero() {
+            return Err(Error::new(ErrorKind::DeadlineExceeded, "no time was left to send it"));
+        }
+        let timeout = self.attempt_timeout.min(left);
+        let result = self.exchange(wire, &context, attempt, timeout).await;
+        let now = self.clock.now();
+        let result = match result {
+            Ok(response) => self.classify(response, now),
+            Err(error) => Err(error),
+        };
+        // Our own impatience is no sign of the platform's health.
+        let cut_short = timeout < self.attempt_timeout;
+        if let Some((from, to)) = permit.record(breaker_verdict(&result, cut_short), now) {
+            self.breaker_changed(from, to);
+        }
+        self.observers.emit(|| {
+            let (status, delivery) = match &result {
+                Ok(response) => (Some(response.status().as_u16()), None),
+                Err(error) => (error.status(), Some(error.delivery())),
+            };
+            Signal::attempt_finished(
+                &context.platform,
+                context.operation.name(),
+                &context.connection,
+                attempt,
+                status,
+                delivery,
+                now.since(sent),
+            )
+        });
+        result.map_err(|error| error.with_credential_version(credential.version))
+    }
+
+    /// Sends and reads the answer to its end, in the attempt's time.
+    async fn exchange(
+        &self,
+        wire: WireRequest,
+        context: &Arc<CallContext>,
+        attempt: u32,
+        timeout: Duration,
+    ) -> Result<Response> {
+        let cx = SendContext {
+            platform: Arc::clone(&context.platform),
+            operation: context.operation.name(),
+            attempt,
+            timeout,
+        };
+        let limit = Deadline::after(self.clock.now(), timeout);
+        let exchange = async {
+            let (head, body) = self.transport.send(wire, &cx).await?.into_parts();
+            Ok::<_, ExchangeError>((head, read(body, self.max_body).await?))
+        };
+        match self.clock.within(limit, exchange).await {
+            Some(Ok((head, body))) => {
+                let mut response = Response::new(head.status, head.headers, body, Arc::clone(context));
+                let id = self.platform.request_id(&response).map(str::to_owned);
+                response.meta_mut().request_id = id;
+                Ok(response)
+            }
+            Some(Err(ExchangeError::Transport(error))) => Err(transport_error(error)),
+            Some(Err(ExchangeError::TooLarge)) => {
+                let message = format!("the answer is larger than {} bytes", self.max_body);
+                Err(Error::new(ErrorKind::Decode, message))
+            }
+            None => Err(Error::new(ErrorKind::Timeout, format!("no complete answer within {timeout:?}"))),
+        }
+    }
+
+    /// What the platform says the answer means; its limits learn from it, whatever it is.
+    fn classify(&self, mut response: Response, now: Moment) -> Result<Response> {
+        let context = Arc::clone(response.context());
+        let operation = &context.operation;
+        let updates = self.platform.quota(operation, &response);
+        let verdict = self.platform.classify(operation, &response);
+        let hint = response.header("retry-after").and_then(|v| parse_retry_after(v, self.clock.wall()));
+        let (error, pause) = match verdict {
+            Verdict::Success => (None, None),
+            Verdict::Fault(fault) => {
+                // Retry-After wins over what the platform derives from other headers.
+                let pause = hint.or(fault.retry_after);
+                (Some(self.vendor_error(&response, fault, pause, now)), pause)
+            }
+        };
+        let throttled = error.as_ref().is_some_and(|e| e.kind() == ErrorKind::RateLimited);
+        self.shared.0.limits.learn(self, operation, &updates, pause.filter(|_| throttled), now);
+        response.meta_mut().quota = updates;
+        match error {
+            None => Ok(response),
+            Some(error) => Err(error),
+        }
+    }
+
+    fn vendor_error(
+        &self,
+        response: &Response,
+        fault: VendorFault,
+        pause: Option<Duration>,
+        now: Moment,
+    ) -> Error {
+        let mut error = response.error(fault.kind, &fault.message);
+        if let Some(code) = fault.code {
+            error = error.with_code(code);
+        }
+        if let Some(delivery) = fault.delivery {
+            error = error.with_delivery(delivery);
+        }
+        if let Some(recovery) = fault.recovery {
+            error = error.with_recovery(recovery);
+        }
+        if let Some(pause) = pause {
+            error = error.with_not_before(now + pause).with_retry_at(self.clock.wall() + pause);
+        }
+        if let Some(at) = fault.retry_at {
+            error = error.with_not_before(self.clock.moment_at(at)).with_retry_at(at);
+        }
+        error
+    }
+
+    fn circuit_open(&self, open: &BreakerOpen) -> Error {
+        Error::new(ErrorKind::CircuitOpen, format!("the platform has been failing (breaker {})", open.name))
+            .with_not_before(open.retry_at)
+            .with_retry_at(self.clock.wall_at(open.retry_at))
+    }
+
+    fn breaker_changed(&self, from: BreakerState, to: BreakerState) {
+        let name = self.platform.descriptor().id();
+        self.observers.emit(|| Signal::breaker_changed(name, from, to));
+    }
+}
+
+const fn repeat(operation: &Operation) -> Repeat {
+    match operation.get_idempotency() {
+        Idempotency::Safe | Idempotency::Idempotent | Idempotency::Keyed(_) => Repeat::Safe,
+        Idempotency::Unspecified | Idempotency::Unsafe => Repeat::Unsafe,
+    }
+}
+
+fn breaker_verdict(result: &Result<Response>, cut_short: bool) -> martlet_resilience::Verdict {
+    use martlet_resilience::Verdict;
+    match result {
+        Ok(_) => Verdict::Success,
+        Err(error) => match error.kind() {
+            ErrorKind::Timeout if cut_short => Verdict::Neutral,
+            ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Interrupted => Verdict::Failure,
+            // A server error that says "will never work" (501) tells nothing about health.
+            ErrorKind::Server if error.recovery() != Recovery::Fatal => Verdict::Failure,
+            _ => Verdict::Neutral,
+        },
+    }
+}
+
+/// The last error of a call, as the caller gets it.
+fn settle(error: Error, stopped: Option<(StopReason, &Clock)>, may_have_been_applied: bool) -> Error {
+    let mut error = error;
+    match stopped {
+        Some((
+            StopReason::RetriesExhausted | StopReason::BudgetExhausted | StopReason::DeadlineTooClose,
+            _,
+        )) => {
+            error = error.with_exhausted();
+        }
+        Some((StopReason::RetryLater { at }, clock)) if error.retry_at().is_none() => {
+            error = error.with_retry_at(clock.wall_at(at));
+        }
+        _ => {}
+    }
+    if may_have_been_applied && !error.delivery().may_have_been_applied() {
+        error = error.with_delivery(Delivery::Unknown);
+    }
+    error
+}
+
+enum ExchangeError {
+    Transport(TransportError),
+    TooLarge,
+}
+
+impl From<TransportError> for ExchangeError {
+    fn from(error: TransportError) -> Self {
+        Self::Transport(error)
+    }
+}
+
+fn transport_error(error: TransportError) -> Error {
+    let kind = match error.kind() {
+        TransportErrorKind::Connect => ErrorKind::Connect,
+        TransportErrorKind::Timeout => ErrorKind::Timeout,
+        TransportErrorKind::Interrupted | TransportErrorKind::Protocol => ErrorKind::Interrupted,
+        TransportErrorKind::InvalidRequest => ErrorKind::InvalidRequest,
+    };
+    let delivery = error.delivery();
+    Error::new(kind, error.to_string()).with_delivery(delivery).with_source(error)
+}
+
+/// Reads a body to its end. A whole one is not copied.
+async fn read(mut body: crate::BodyStream, max: usize) -> Result<Bytes, ExchangeError> {
+    let mut next = async || poll_fn(|cx| Pin::new(&mut body).poll_next(cx)).await;
+    let Some(first) = next().await.transpose()? else { return Ok(Bytes::new()) };
+    if first.len() > max {
+        return Err(ExchangeError::TooLarge);
+    }
+    let Some(second) = next().await.transpose()? else { return Ok(first) };
+    let mut all = BytesMut::from(first);
+    let mut chunk = Some(second);
+    while let Some(bytes) = chunk {
+        if all.len() + bytes.len() > max {
+            return Err(ExchangeError::TooLarge);
+        }
+        all.extend_from_slice(&bytes);
+        chunk = next().await.transpose()?;
+    }
+    Ok(all.freeze())
+}

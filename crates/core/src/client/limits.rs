@@ -1,0 +1,130 @@
+//! The account's quota: strict windows and concurrency by bucket, learning from every answer.
+
+use super::Core;
+use crate::{CallContext, Error, ErrorKind, LimitSpec, Operation, QuotaUpdate, Result};
+use martlet_base::{Clock, Moment, Signal};
+use martlet_resilience::{ConfigError, LimitError, LimitPermit, Limits};
+use std::time::Duration;
+
+/// The buckets of one account. A handful: a list is faster than a map.
+pub(crate) struct LimitsSlot {
+    buckets: Vec<(&'static str, Limits)>,
+}
+
+impl LimitsSlot {
+    pub(super) fn new(specs: &[LimitSpec]) -> Result<Self, ConfigError> {
+        let buckets = specs.iter().map(|spec| {
+            let mut builder = Limits::builder();
+            for &(name, limit, per) in spec.windows() {
+                builder = builder.window(name, limit, per);
+            }
+            if let Some(limit) = spec.get_concurrency() {
+                builder = builder.concurrency(limit);
+            }
+            Ok((spec.bucket(), builder.build()?))
+        });
+        Ok(Self { buckets: buckets.collect::<Result<_, _>>()? })
+    }
+
+    fn bucket(&self, name: &str) -> Option<&Limits> {
+        self.buckets.iter().find(|(known, _)| *known == name).map(|(_, limits)| limits)
+    }
+
+    /// Waits for a place in the operation's own bucket, then in the default one: always in this order, so that two calls
+    /// cannot wait for each other.
+    pub(super) async fn acquire(&self, core: &Core, context: &CallContext) -> Result<Permits> {
+        let mut permits = Permits { own: None, default: None };
+        let operation = &context.operation;
+        if let Some(own) = operation.get_quota().and_then(|name| self.bucket(name)) {
+            permits.own = Some(take(own, core, context).await?);
+        }
+        if let Some(default) = self.bucket(LimitSpec::DEFAULT) {
+            permits.default = Some(take(default, core, context).await?);
+        }
+        let waited = permits.each().map(LimitPermit::waited).sum::<Duration>();
+        if !waited.is_zero() {
+            context.effort.add_quota_wait(waited);
+            core.observers.emit(|| Signal::quota_waited(&context.platform, &context.connection, waited));
+        }
+        Ok(permits)
+    }
+
+    /// Takes in what an answer said: pauses by bucket, and `pause` when the platform asked for fewer requests.
+    pub(super) fn learn(
+        &self,
+        core: &Core,
+        operation: &Operation,
+        updates: &[QuotaUpdate],
+        pause: Option<Duration>,
+        now: Moment,
+    ) {
+        let own = operation.get_quota().unwrap_or(LimitSpec::DEFAULT);
+        let ordered = updates.iter().filter_map(|update| Some((update.bucket, update.blocked_for?)));
+        for (bucket, pause) in ordered.chain(pause.map(|pause| (own, pause))) {
+            let Some(limits) = self.bucket(bucket) else { continue };
+            limits.block_until(now + pause);
+            let until = core.clock.wall() + pause;
+            core.observers
+                .emit(|| Signal::quota_blocked(core.platform.descriptor().id(), &core.connection, until));
+        }
+    }
+
+    pub(super) fn usage(&self, now: Moment) -> Vec<(&'static str, String, u32, u32)> {
+        let windows = self.buckets.iter().flat_map(|(bucket, limits)| {
+            limits.snapshot(now).into_iter().map(move |w| (*bucket, w.name.to_string(), w.limit, w.used))
+        });
+        windows.collect()
+    }
+}
+
+async fn take(limits: &Limits, core: &Core, context: &CallContext) -> Result<LimitPermit> {
+    let cost = context.operation.get_cost();
+    limits.acquire(cost, context.deadline, &core.clock).await.map_err(|error| refusal(&error, &core.clock))
+}
+
+fn refusal(error: &LimitError, clock: &Clock) -> Error {
+    let (kind, at) = match error {
+        LimitError::CostTooHigh { .. } => (ErrorKind::Config, None),
+        LimitError::QueueFull { .. } => (ErrorKind::Overloaded, None),
+        LimitError::Blocked { until, .. } => (ErrorKind::RateLimited, Some(*until)),
+        LimitError::DeadlineTooClose { next, .. } => (ErrorKind::DeadlineExceeded, *next),
+        _ => (ErrorKind::Overloaded, None),
+    };
+    // Whatever it is called, it was refused on this side: nothing was sent, and trying again at once is pointless.
+    let error = Error::new(kind, error.to_string())
+        .with_delivery(martlet_base::Delivery::NotSent)
+        .with_recovery(martlet_base::Recovery::Refused);
+    match at {
+        Some(at) => error.with_not_before(at).with_retry_at(clock.wall_at(at)),
+        None => error,
+    }
+}
+
+/// The places an attempt holds.
+#[must_use = "dropping the permits ends the attempt"]
+pub(super) struct Permits {
+    own: Option<LimitPermit>,
+    default: Option<LimitPermit>,
+}
+
+impl Permits {
+    fn each(&self) -> impl Iterator<Item = &LimitPermit> {
+        [&self.own, &self.default].into_iter().flatten()
+    }
+
+    fn into_each(self) -> impl Iterator<Item = LimitPermit> {
+        [self.own, self.default].into_iter().flatten()
+    }
+
+    pub(super) fn finish(self, now: Moment) {
+        self.into_each().for_each(|permit| permit.finish(now));
+    }
+
+    pub(super) fn finish_unknown(self, now: Moment, timeout: Duration) {
+        self.into_each().for_each(|permit| permit.finish_unknown(now, timeout));
+    }
+
+    pub(super) fn cancel(self) {
+        self.into_each().for_each(LimitPermit::cancel);
+    }
+}

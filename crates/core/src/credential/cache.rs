@@ -1,0 +1,167 @@
+use super::{CredentialError, CredentialSource, IssueContext, Issued};
+use crate::client::Core;
+use crate::{Credential, Error, ErrorKind, Result};
+use martlet_base::{Deadline, Moment, Recovery, Signal};
+use martlet_resilience::SingleFlight;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long a failure is remembered, so that a broken token endpoint is not asked by every call.
+const FAILURE_KEPT: Duration = Duration::from_secs(3);
+
+/// The present credential of one connection. Fresh: serve it. Inside the refresh window: serve it and renew in the
+/// background. Expired: wait, one renewal for all.
+pub(crate) struct CredentialCache {
+    source: Arc<dyn CredentialSource>,
+    /// A source without I/O needs no cache at all.
+    fixed: Option<Arc<Current>>,
+    state: Arc<Mutex<State>>,
+    renewal: SingleFlight<(), Result<Arc<Current>, CredentialError>>,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<Arc<Current>>,
+    /// Counts credentials: a 401 says which one it was about.
+    version: u64,
+    refused: bool,
+    failed: Option<(Moment, CredentialError)>,
+}
+
+pub(crate) struct Current {
+    pub(crate) credential: Credential,
+    pub(crate) version: u64,
+    refresh_at: Moment,
+    expires: Moment,
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Current {
+    fn new(issued: Issued, version: u64, now: Moment) -> Self {
+        let (refresh_at, expires) = match issued.expires {
+            None => (Moment::MAX, Moment::MAX),
+            Some(expires) => {
+                // Row O2: the last tenth of its life, at least a minute, but never more than half of it.
+                let life = expires.since(now);
+                let window = (life / 10).max(Duration::from_secs(60)).min(life / 2);
+                (expires - window, expires)
+            }
+        };
+        Self { credential: issued.credential, version, refresh_at, expires }
+    }
+}
+
+impl CredentialCache {
+    pub(crate) fn new(source: Arc<dyn CredentialSource>) -> Self {
+        let fixed = source
+            .fixed()
+            .map(|credential| Arc::new(Current::new(Issued::lasting(credential.clone()), 0, Moment::ZERO)));
+        Self { source, fixed, state: Arc::default(), renewal: SingleFlight::new() }
+    }
+
+    /// A credential that is good now.
+    pub(crate) async fn get(&self, core: &Core, deadline: Deadline) -> Result<Arc<Current>> {
+        if let Some(fixed) = &self.fixed {
+            return Ok(Arc::clone(fixed));
+        }
+        let now = core.clock.now();
+        let present = {
+            let state = lock(&self.state);
+            if let Some((until, error)) = &state.failed
+                && now < *until
+                && state.current.as_ref().is_none_or(|current| current.expires <= now)
+            {
+                return Err(failure(error));
+            }
+            let failed_lately = state.failed.as_ref().is_some_and(|(until, _)| now < *until);
+            state.current.clone().filter(|current| now < current.expires).map(|current| {
+                let due = current.refresh_at <= now && !failed_lately;
+                (current, due)
+            })
+        };
+        match present {
+            Some((current, false)) => Ok(current),
+            Some((current, true)) => {
+                // Nobody waits for this one: the old credential is still good.
+                let (renewal, make) = (self.renewal.clone(), self.renew(core));
+                tokio::spawn(async move { renewal.run_detached((), make).await });
+                Ok(current)
+            }
+            None => {
+                let renewal = self.renewal.run_detached((), self.renew(core));
+                match core.clock.within(deadline, renewal).await {
+                    Some(Ok(Ok(current))) => Ok(current),
+                    Some(Ok(Err(error))) => Err(failure(&error)),
+                    Some(Err(_)) => Err(Error::new(ErrorKind::Credential, "the credential source panicked")),
+                    None => {
+                        Err(Error::new(ErrorKind::DeadlineExceeded, "no credential was obtained in time"))
+                    }
+                }
+            }
+        }
+    }
+
+    /// The platform refused the credential of `version` (401). Whether another one can be had.
+    pub(crate) fn refuse(&self, version: Option<u64>) -> bool {
+        if !self.source.renewable() {
+            return false;
+        }
+        let mut state = lock(&self.state);
+        // A later one is there already: somebody else's 401 was about the same credential.
+        if state.current.as_ref().map(|current| current.version) == version {
+            state.current = None;
+            state.refused = true;
+        }
+        true
+    }
+
+    fn renew(
+        &self,
+        core: &Core,
+    ) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Arc<Current>, CredentialError>> + Send>>
+    + Send
+    + 'static {
+        let (source, state) = (Arc::clone(&self.source), Arc::clone(&self.state));
+        let (clock, observers) = (core.clock.clone(), core.observers.clone());
+        let platform = Arc::clone(core.platform.descriptor().id());
+        let connection = core.connection.clone();
+        move || {
+            Box::pin(async move {
+                let refused = lock(&state).refused;
+                let started = clock.now();
+                let cx = IssueContext { connection, clock: clock.clone(), refused };
+                let issued = source.issue(&cx).await;
+                let now = clock.now();
+                let ok = issued.is_ok();
+                observers
+                    .emit(|| Signal::credential_issued(&platform, &cx.connection, ok, now.since(started)));
+                let mut state = lock(&state);
+                match issued {
+                    Ok(issued) => {
+                        state.version += 1;
+                        let current = Arc::new(Current::new(issued, state.version, now));
+                        (state.refused, state.failed) = (false, None);
+                        state.current = Some(Arc::clone(&current));
+                        Ok(current)
+                    }
+                    Err(error) => {
+                        state.failed = Some((now + FAILURE_KEPT, error.clone()));
+                        Err(error)
+                    }
+                }
+            })
+        }
+    }
+}
+
+fn failure(error: &CredentialError) -> Error {
+    // Nothing was sent to the platform, but waiting for the source's recovery is what Retry is for.
+    let recovery = match error.recovery() {
+        Recovery::Transient | Recovery::Throttled => Recovery::Transient,
+        _ => Recovery::Fatal,
+    };
+    Error::new(ErrorKind::Credential, error.to_string()).with_recovery(recovery).with_source(error.clone())
+}

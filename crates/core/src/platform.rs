@@ -1,0 +1,363 @@
+use crate::{Error, ErrorKind, Operation, Response};
+use http::{HeaderName, HeaderValue, StatusCode};
+use martlet_base::{Delivery, Recovery, Timestamp};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use url::Url;
+
+/// What the generic layers must know about a vendor. Everything here is a fact or a pure function.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not describe a platform",
+    note = "implement `martlet_core::Platform`: a `descriptor()` and a `classify()`"
+)]
+pub trait Platform: fmt::Debug + Send + Sync {
+    /// Its fixed facts.
+    fn descriptor(&self) -> &Descriptor;
+
+    /// Turns an answer into success or a fault by the platform's own rules, a 200 that holds an error included.
+    fn classify(&self, operation: &Operation, response: &Response) -> Verdict {
+        let _ = operation;
+        Verdict::from_status(response.status())
+    }
+
+    /// What an answer, of whatever status, says about the account's quota.
+    fn quota(&self, operation: &Operation, response: &Response) -> Vec<QuotaUpdate> {
+        let _ = (operation, response);
+        Vec::new()
+    }
+
+    /// The vendor's request id, which its support asks for.
+    fn request_id<'r>(&self, response: &'r Response) -> Option<&'r str> {
+        response.header("x-request-id")
+    }
+}
+
+/// The fixed facts of a platform.
+#[derive(Clone, Debug)]
+pub struct Descriptor {
+    id: Arc<str>,
+    base_url: Url,
+    api_version: &'static str,
+    limits: Vec<LimitSpec>,
+    check: Option<Operation>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    attempt_timeout: Duration,
+}
+
+impl Descriptor {
+    /// A platform `id` (lower case, stable: it is a metric label) whose API is at `base_url`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the URL is none or the id is not of `a-z 0-9 - _`.
+    pub fn new(id: &str, base_url: &str) -> Result<Self, Error> {
+        let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        if id.is_empty() || !id.bytes().all(good) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("a platform id is made of a-z 0-9 - _, not {id:?}"),
+            ));
+        }
+        let base_url = Url::parse(base_url).map_err(|e| {
+            Error::new(ErrorKind::Config, "the platform's base URL is not a URL").with_source(e)
+        })?;
+        Ok(Self {
+            id: id.into(),
+            base_url,
+            api_version: "",
+            limits: Vec::new(),
+            check: None,
+            headers: Vec::new(),
+            attempt_timeout: Duration::from_secs(60),
+        })
+    }
+
+    /// The pinned API version: what `{version}` in paths stands for.
+    #[must_use]
+    pub const fn version(mut self, version: &'static str) -> Self {
+        self.api_version = version;
+        self
+    }
+
+    /// Adds a quota bucket. The one named [`LimitSpec::DEFAULT`] counts every operation.
+    #[must_use]
+    pub fn limit(mut self, limit: LimitSpec) -> Self {
+        self.limits.retain(|known| known.bucket != limit.bucket);
+        self.limits.push(limit);
+        self
+    }
+
+    /// A cheap operation that shows whether the credential works.
+    #[must_use]
+    pub const fn check(mut self, operation: Operation) -> Self {
+        self.check = Some(operation);
+        self
+    }
+
+    /// A header that every request carries.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// How long one attempt may take unless the client says otherwise; 60 s unless said.
+    #[must_use]
+    pub const fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = timeout;
+        self
+    }
+
+    /// The platform's id.
+    #[must_use]
+    pub const fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Where its API is.
+    #[must_use]
+    pub const fn base_url(&self) -> &Url {
+        &self.base_url
+    }
+
+    /// The pinned API version.
+    #[must_use]
+    pub const fn api_version(&self) -> &'static str {
+        self.api_version
+    }
+
+    /// The quota buckets.
+    #[must_use]
+    pub fn limits(&self) -> &[LimitSpec] {
+        &self.limits
+    }
+
+    /// The operation that shows whether the credential works.
+    #[must_use]
+    pub const fn check_operation(&self) -> Option<&Operation> {
+        self.check.as_ref()
+    }
+
+    /// The headers that every request carries.
+    #[must_use]
+    pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
+    /// How long one attempt may take.
+    #[must_use]
+    pub const fn get_attempt_timeout(&self) -> Duration {
+        self.attempt_timeout
+    }
+}
+
+/// A quota bucket: strict windows and a cap on simultaneous requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitSpec {
+    bucket: &'static str,
+    windows: Vec<(&'static str, u32, Duration)>,
+    concurrency: Option<u32>,
+}
+
+impl LimitSpec {
+    /// The bucket that counts every operation of the platform.
+    pub const DEFAULT: &'static str = "default";
+
+    /// An unlimited bucket.
+    #[must_use]
+    pub const fn new(bucket: &'static str) -> Self {
+        Self { bucket, windows: Vec::new(), concurrency: None }
+    }
+
+    /// At most `limit` requests arrive in any `per`.
+    #[must_use]
+    pub fn window(mut self, name: &'static str, limit: u32, per: Duration) -> Self {
+        self.windows.push((name, limit, per));
+        self
+    }
+
+    /// At most `limit` requests are under way at once.
+    #[must_use]
+    pub const fn concurrency(mut self, limit: u32) -> Self {
+        self.concurrency = Some(limit);
+        self
+    }
+
+    /// The bucket's name.
+    #[must_use]
+    pub const fn bucket(&self) -> &'static str {
+        self.bucket
+    }
+
+    /// Its windows: name, limit, length.
+    #[must_use]
+    pub fn windows(&self) -> &[(&'static str, u32, Duration)] {
+        &self.windows
+    }
+
+    /// Its cap on simultaneous requests.
+    #[must_use]
+    pub const fn get_concurrency(&self) -> Option<u32> {
+        self.concurrency
+    }
+}
+
+/// What a platform says an answer means.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It did what was asked.
+    Success,
+    /// It did not.
+    Fault(VendorFault),
+}
+
+impl Verdict {
+    /// What the status alone says: 2xx and 304 succeed, the rest is [`VendorFault::from_status`].
+    #[must_use]
+    pub fn from_status(status: StatusCode) -> Self {
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            Self::Success
+        } else {
+            Self::Fault(VendorFault::from_status(status))
+        }
+    }
+}
+
+/// A failure as the vendor tells it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct VendorFault {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// What is known about the request's fate, when it is not what is usual for the kind.
+    pub delivery: Option<Delivery>,
+    /// What can be done, when it is not what is usual for the kind.
+    pub recovery: Option<Recovery>,
+    /// The vendor's code.
+    pub code: Option<String>,
+    /// The vendor's text.
+    pub message: String,
+    /// The pause it asks for, when the answer says so elsewhere than in `Retry-After` (which is always read).
+    pub retry_after: Option<Duration>,
+    /// When a spent quota is full again.
+    pub retry_at: Option<Timestamp>,
+}
+
+impl VendorFault {
+    /// A failure of `kind`.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            delivery: None,
+            recovery: None,
+            code: None,
+            message: message.into(),
+            retry_after: None,
+            retry_at: None,
+        }
+    }
+
+    /// What the status alone says, by [RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-15).
+    #[must_use]
+    pub fn from_status(status: StatusCode) -> Self {
+        let reason = status.canonical_reason().unwrap_or("");
+        let of = |kind| Self::new(kind, reason);
+        match status.as_u16() {
+            401 => of(ErrorKind::Unauthenticated),
+            402 | 403 | 407 | 451 => of(ErrorKind::Forbidden),
+            404 | 410 => of(ErrorKind::NotFound),
+            // The server gave up waiting for the request; what it had read may have been handled.
+            408 => of(ErrorKind::Timeout),
+            409 | 412 | 423 | 428 => of(ErrorKind::Conflict),
+            425 | 429 => of(ErrorKind::RateLimited),
+            400..=499 => of(ErrorKind::Rejected),
+            // "Not implemented" and "HTTP version not supported" say that nothing was done, and will say so again.
+            501 | 505 => of(ErrorKind::Server).delivery(Delivery::Processed).recovery(Recovery::Fatal),
+            500..=599 => of(ErrorKind::Server),
+            _ => of(ErrorKind::Decode),
+        }
+    }
+
+    /// With what is known about the request's fate.
+    #[must_use]
+    pub const fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = Some(delivery);
+        self
+    }
+
+    /// With what can be done.
+    #[must_use]
+    pub const fn recovery(mut self, recovery: Recovery) -> Self {
+        self.recovery = Some(recovery);
+        self
+    }
+
+    /// With the vendor's code.
+    #[must_use]
+    pub fn code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    /// With the vendor's text.
+    #[must_use]
+    pub fn message(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
+    /// With the pause it asks for.
+    #[must_use]
+    pub const fn retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
+        self
+    }
+
+    /// With the time at which a spent quota is full again.
+    #[must_use]
+    pub const fn retry_at(mut self, at: Timestamp) -> Self {
+        self.retry_at = Some(at);
+        self
+    }
+}
+
+/// What an answer says about a quota bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QuotaUpdate {
+    /// Which bucket.
+    pub bucket: &'static str,
+    /// Which window of it, `daily`.
+    pub window: &'static str,
+    /// The limit as the platform knows it.
+    pub limit: Option<u32>,
+    /// What is left.
+    pub remaining: Option<u32>,
+    /// Nobody shall send before this much time has passed.
+    pub blocked_for: Option<Duration>,
+}
+
+impl QuotaUpdate {
+    /// An update that says nothing yet.
+    #[must_use]
+    pub const fn new(bucket: &'static str, window: &'static str) -> Self {
+        Self { bucket, window, limit: None, remaining: None, blocked_for: None }
+    }
+
+    /// With the limit and what is left.
+    #[must_use]
+    pub const fn left(mut self, limit: Option<u32>, remaining: Option<u32>) -> Self {
+        self.limit = limit;
+        self.remaining = remaining;
+        self
+    }
+
+    /// With an ordered pause.
+    #[must_use]
+    pub const fn blocked_for(mut self, pause: Duration) -> Self {
+        self.blocked_for = Some(pause);
+        self
+    }
+}

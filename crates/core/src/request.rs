@@ -1,0 +1,148 @@
+use crate::{Body, IdempotencyKey, Operation};
+use http::HeaderMap;
+use martlet_base::{ConnectionId, Deadline, Moment};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+use url::Url;
+
+/// A request on its way through the layers. One word wide; a user's layer may change URL, headers and body.
+///
+/// In the per-call phase it is the request as the caller made it; in the per-attempt phase a copy of that, made anew for
+/// each attempt, so that what one attempt changes does not leak into the next.
+#[derive(Clone)]
+pub struct Request(Box<Parts>);
+
+#[derive(Clone)]
+struct Parts {
+    url: Url,
+    headers: HeaderMap,
+    body: Body,
+    context: Arc<CallContext>,
+    attempt: u32,
+}
+
+/// What is known about a call and does not change while it runs.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CallContext {
+    /// The platform's id, `hubspot`.
+    pub platform: Arc<str>,
+    /// The account.
+    pub connection: ConnectionId,
+    /// The endpoint.
+    pub operation: Operation,
+    /// After this nobody waits for the answer.
+    pub deadline: Deadline,
+    /// When the call began.
+    pub started: Moment,
+    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) fresh: bool,
+    pub(crate) effort: Effort,
+}
+
+/// What a call has cost so far.
+#[derive(Debug, Default)]
+pub(crate) struct Effort {
+    attempts: AtomicU32,
+    quota_wait_ns: AtomicU64,
+}
+
+impl Effort {
+    /// The number of the attempt that begins.
+    pub(crate) fn begin_attempt(&self) -> u32 {
+        self.attempts.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_quota_wait(&self, wait: Duration) {
+        self.quota_wait_ns.fetch_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn quota_wait(&self) -> Duration {
+        Duration::from_nanos(self.quota_wait_ns.load(Ordering::Relaxed))
+    }
+}
+
+impl Request {
+    pub(crate) fn new(url: Url, headers: HeaderMap, body: Body, context: Arc<CallContext>) -> Self {
+        Self(Box::new(Parts { url, headers, body, context, attempt: 0 }))
+    }
+
+    pub(crate) fn for_attempt(&self, attempt: u32) -> Self {
+        let mut copy = self.clone();
+        copy.0.attempt = attempt;
+        copy
+    }
+
+    pub(crate) fn into_wire(self) -> (Url, HeaderMap, Body) {
+        let Parts { url, headers, body, .. } = *self.0;
+        (url, headers, body)
+    }
+
+    /// The operation that is called.
+    #[must_use]
+    pub fn operation(&self) -> &Operation {
+        &self.0.context.operation
+    }
+
+    /// What is known about the call.
+    #[must_use]
+    pub fn context(&self) -> &Arc<CallContext> {
+        &self.0.context
+    }
+
+    /// 1 for the first attempt, 0 in the per-call phase.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.attempt
+    }
+
+    /// The full URL.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.0.url
+    }
+
+    /// The full URL, to change. Another origin is refused before a credential is attached.
+    pub fn url_mut(&mut self) -> &mut Url {
+        &mut self.0.url
+    }
+
+    /// The headers, without the credential.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    /// The headers, to change.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.0.headers
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &Body {
+        &self.0.body
+    }
+
+    /// Replaces the body.
+    pub fn set_body(&mut self, body: impl Into<Body>) {
+        self.0.body = body.into();
+    }
+}
+
+impl fmt::Debug for Request {
+    /// Without query, headers and body: they may hold personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("operation", &self.operation().name())
+            .field("attempt", &self.0.attempt)
+            .field("body", &self.0.body)
+            .finish_non_exhaustive()
+    }
+}

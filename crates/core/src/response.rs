@@ -1,0 +1,128 @@
+use crate::{CallContext, Error, ErrorKind, QuotaUpdate, Result};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An answer that was read to its end.
+#[derive(Clone)]
+pub struct Response(Box<Parts>);
+
+#[derive(Clone)]
+struct Parts {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    context: Arc<CallContext>,
+    meta: ResponseMeta,
+}
+
+/// How an answer came about.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ResponseMeta {
+    /// The vendor's request id, if it sent one.
+    pub request_id: Option<String>,
+    /// Attempts made; 0 when it came from the cache.
+    pub attempts: u32,
+    /// From the start of the call to its end, waits included.
+    pub elapsed: Duration,
+    /// Time spent waiting for quota and concurrency, in all attempts.
+    pub quota_wait: Duration,
+    /// What the platform said about the account's quota.
+    pub quota: Vec<QuotaUpdate>,
+    /// Whether it came from the cache.
+    pub from_cache: bool,
+}
+
+impl Response {
+    /// An answer that did not come from a transport: for users' layers that answer by themselves, and for tests.
+    #[must_use]
+    pub fn new(status: StatusCode, headers: HeaderMap, body: Bytes, context: Arc<CallContext>) -> Self {
+        Self(Box::new(Parts { status, headers, body, context, meta: ResponseMeta::default() }))
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// The headers.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    /// A header as text, if it is there and readable.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.0.headers.get(name).and_then(|v| v.to_str().ok())
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.0.body
+    }
+
+    /// The body decoded as JSON.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Decode`]: the request was applied, but the answer is not what was expected. The error names the path
+    /// of the trouble, never the value.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.0.body).map_err(|e| {
+            let message =
+                format!("the body is not the documented JSON (line {}, column {})", e.line(), e.column());
+            self.error(ErrorKind::Decode, message).with_source(Redacted(e.classify()))
+        })
+    }
+
+    /// An error about this answer, with operation, status and request id filled in.
+    #[must_use]
+    pub fn error(&self, kind: ErrorKind, message: impl AsRef<str>) -> Error {
+        let error = Error::new(kind, message)
+            .with_operation(&self.0.context.platform, self.0.context.operation.name())
+            .with_status(self.0.status.as_u16());
+        match &self.0.meta.request_id {
+            Some(id) => error.with_request_id(id),
+            None => error,
+        }
+    }
+
+    /// How it came about.
+    #[must_use]
+    pub fn meta(&self) -> &ResponseMeta {
+        &self.0.meta
+    }
+
+    pub(crate) fn meta_mut(&mut self) -> &mut ResponseMeta {
+        &mut self.0.meta
+    }
+
+    /// What is known about the call it answers.
+    #[must_use]
+    pub fn context(&self) -> &Arc<CallContext> {
+        &self.0.context
+    }
+}
+
+/// serde's message quotes the value it choked on, which may be personal data; the category does not.
+#[derive(Debug, thiserror::Error)]
+#[error("JSON {0:?} error")]
+struct Redacted(serde_json::error::Category);
+
+impl fmt::Debug for Response {
+    /// Without headers and body: they may hold personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("operation", &self.0.context.operation.name())
+            .field("status", &self.0.status)
+            .field("body", &format_args!("{} bytes", self.0.body.len()))
+            .field("meta", &self.0.meta)
+            .finish_non_exhaustive()
+    }
+}
