@@ -332,3 +332,136 @@ impl fmt::Debug for ClientBuilder {
             .finish_non_exhaustive()
     }
 }
+
+/// Gives a connector's own builder all the methods of [`ClientBuilder`], forwarded to its field:
+/// `martlet_core::forward_client_builder!(inner);` inside the `impl` block.
+#[macro_export]
+macro_rules! forward_client_builder {
+    ($inner:ident) => {
+        /// What sends the attempts. Required.
+        #[must_use]
+        pub fn transport(mut self, transport: impl $crate::Transport + 'static) -> Self {
+            self.$inner = self.$inner.transport(transport);
+            self
+        }
+
+        /// What sends the attempts, shared with other clients: one connection pool for all.
+        #[must_use]
+        pub fn shared_transport(mut self, transport: std::sync::Arc<dyn $crate::Transport>) -> Self {
+            self.$inner = self.$inner.shared_transport(transport);
+            self
+        }
+
+        /// The account this client talks for.
+        #[must_use]
+        pub fn connection(mut self, connection: $crate::base::ConnectionId) -> Self {
+            self.$inner = self.$inner.connection(connection);
+            self
+        }
+
+        /// Another address than the platform's: a simulator, a proxy, a sandbox. Plain http is refused except on loopback.
+        #[must_use]
+        pub fn base_url(mut self, url: impl Into<String>) -> Self {
+            self.$inner = self.$inner.base_url(url);
+            self
+        }
+
+        /// The clock to live by; the system's unless said.
+        #[must_use]
+        pub fn clock(mut self, clock: $crate::base::Clock) -> Self {
+            self.$inner = self.$inner.clock(clock);
+            self
+        }
+
+        /// The randomness for jitter and keys; the system's unless said.
+        #[must_use]
+        pub fn rng(mut self, rng: $crate::base::Rng) -> Self {
+            self.$inner = self.$inner.rng(rng);
+            self
+        }
+
+        /// Adds an observer of signals.
+        #[must_use]
+        pub fn observer(mut self, observer: std::sync::Arc<dyn $crate::base::Observer>) -> Self {
+            self.$inner = self.$inner.observer(observer);
+            self
+        }
+
+        /// The name and version of the application, put before martlet's own in `User-Agent`.
+        #[must_use]
+        pub fn user_agent(mut self, application: impl Into<String>) -> Self {
+            self.$inner = self.$inner.user_agent(application);
+            self
+        }
+
+        /// Adds a layer around the whole call, inside those added before.
+        #[must_use]
+        pub fn call_layer(mut self, layer: impl $crate::Layer) -> Self {
+            self.$inner = self.$inner.call_layer(layer);
+            self
+        }
+
+        /// Adds a layer around each attempt, inside those added before.
+        #[must_use]
+        pub fn attempt_layer(mut self, layer: impl $crate::Layer) -> Self {
+            self.$inner = self.$inner.attempt_layer(layer);
+            self
+        }
+
+        /// Another quota bucket than the platform's of that name.
+        #[must_use]
+        pub fn limit(mut self, limit: $crate::LimitSpec) -> Self {
+            self.$inner = self.$inner.limit(limit);
+            self
+        }
+
+        /// Another circuit breaker than the default one.
+        #[must_use]
+        pub fn breaker(mut self, breaker: $crate::resilience::BreakerBuilder) -> Self {
+            self.$inner = self.$inner.breaker(breaker);
+            self
+        }
+
+        /// How often to retry and how long to pause.
+        #[must_use]
+        pub fn retry(mut self, policy: $crate::resilience::RetryPolicy) -> Self {
+            self.$inner = self.$inner.retry(policy);
+            self
+        }
+
+        /// The time a whole call may take, waits and retries included.
+        #[must_use]
+        pub fn total_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self.$inner = self.$inner.total_timeout(timeout);
+            self
+        }
+
+        /// The time one attempt may take, from sending to the end of the body.
+        #[must_use]
+        pub fn attempt_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self.$inner = self.$inner.attempt_timeout(timeout);
+            self
+        }
+
+        /// The largest answer that is read, in bytes.
+        #[must_use]
+        pub fn max_body(mut self, bytes: usize) -> Self {
+            self.$inner = self.$inner.max_body(bytes);
+            self
+        }
+
+        /// How much the cache may hold, in bytes.
+        #[must_use]
+        pub fn cache_bytes(mut self, bytes: u64) -> Self {
+            self.$inner = self.$inner.cache_bytes(bytes);
+            self
+        }
+
+        /// Shares quota, breaker and credential with another client of the same account.
+        #[must_use]
+        pub fn shared(mut self, state: $crate::SharedState) -> Self {
+            self.$inner = self.$inner.shared(state);
+            self
+        }
+    };
+}

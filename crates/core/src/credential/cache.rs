@@ -3,6 +3,7 @@ use crate::client::Core;
 use crate::{Credential, Error, ErrorKind, Result};
 use martlet_base::{Deadline, Moment, Recovery, Signal};
 use martlet_resilience::SingleFlight;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub(crate) struct CredentialCache {
     state: Arc<Mutex<State>>,
     renewal: SingleFlight<(), Result<Arc<Current>, CredentialError>>,
 }
+
+type Renewal = Pin<Box<dyn Future<Output = Result<Arc<Current>, CredentialError>> + Send>>;
 
 #[derive(Default)]
 struct State {
@@ -118,12 +121,7 @@ impl CredentialCache {
         true
     }
 
-    fn renew(
-        &self,
-        core: &Core,
-    ) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Arc<Current>, CredentialError>> + Send>>
-    + Send
-    + 'static {
+    fn renew(&self, core: &Core) -> impl FnOnce() -> Renewal + Send + 'static {
         let (source, state) = (Arc::clone(&self.source), Arc::clone(&self.state));
         let (clock, observers) = (core.clock.clone(), core.observers.clone());
         let platform = Arc::clone(core.platform.descriptor().id());
