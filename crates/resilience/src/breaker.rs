@@ -3,6 +3,7 @@
 use crate::config::check;
 use crate::{Backoff, ConfigError, Jitter, lock};
 use martlet_base::{BreakerState, Moment};
+use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -114,17 +115,15 @@ impl BreakerBuilder {
 /// a row. It has no clock and no task: every method takes the present moment, and moments of one clock only.
 ///
 /// Take the permit as late as possible, after every wait: a permit in hand may be the probe that others wait for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Breaker(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     options: BreakerOptions,
     open_for: Backoff,
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
 struct State {
     /// Grows with every change of phase. A permit of an older generation counts nowhere.
     generation: u64,
@@ -133,14 +132,12 @@ struct State {
     phase: Phase,
 }
 
-#[derive(Debug)]
 enum Phase {
     Closed(Window),
     Open { until: Moment },
     HalfOpen(Probing),
 }
 
-#[derive(Debug)]
 struct Probing {
     expires: Moment,
     in_flight: u32,
@@ -250,6 +247,16 @@ impl Breaker {
         let mut state = lock(&self.0.state);
         state.roll(&self.0, now);
         state.name()
+    }
+}
+
+impl fmt::Debug for Breaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = lock(&self.0.state).name();
+        f.debug_struct("Breaker")
+            .field("name", &self.0.options.name)
+            .field("state", &state)
+            .finish_non_exhaustive()
     }
 }
 
@@ -396,13 +403,12 @@ impl Drop for BreakerPermit {
 }
 
 /// The results of the last while, in slices of time.
-#[derive(Debug)]
 struct Window {
     buckets: Vec<Bucket>,
     consecutive: u32,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 struct Bucket {
     /// The number of the slice of time that it counts.
     slice: u64,

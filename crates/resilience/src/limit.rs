@@ -6,6 +6,7 @@ use crate::config::check;
 use crate::{ConfigError, lock};
 use martlet_base::{Clock, Deadline, Moment, Sleep};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -23,17 +24,16 @@ use window::{Next, Window};
 ///
 /// Waiters are served first come, first served. Only the first sleeps; the others are woken one by one. Nothing polls
 /// and no task runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Limits(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     concurrency: Option<u32>,
     max_queue: usize,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     windows: Vec<Window>,
     in_flight: u32,
@@ -283,6 +283,18 @@ impl Limits {
         drop(state);
         first.into_iter().for_each(Waker::wake);
         out
+    }
+}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = lock(&self.0.state);
+        f.debug_struct("Limits")
+            .field("windows", &state.windows)
+            .field("concurrency", &self.0.concurrency)
+            .field("in_flight", &state.in_flight)
+            .field("queued", &state.queue.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 use martlet_base::Moment;
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,6 @@ const EXACT: u32 = 4_096;
 /// The server counts a request when it arrives, some time between its admission here and its end. So a place is taken
 /// from the admission until `per` after the end: whenever the request really arrived, the span that it counts in is over
 /// by then. Needs memory for at most `min(limit, about 4,096)` ends, and only for those that happened.
-#[derive(Debug)]
 pub(super) struct Window {
     pub(super) name: Arc<str>,
     pub(super) limit: u32,
@@ -112,6 +112,12 @@ impl Window {
         }
         let slice = (u64::try_from(self.per.as_nanos()).unwrap_or(u64::MAX) / u64::from(EXACT)).max(1);
         Moment::from_nanos(end.as_nanos().checked_next_multiple_of(slice).unwrap_or(u64::MAX))
+    }
+}
+
+impl fmt::Debug for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} of {} in {:?}", self.name, self.used(), self.limit, self.per)
     }
 }
 

@@ -1,1 +1,79 @@
+//! Defaults are promises: a change shows up here and belongs into the changelog.
 
+use martlet_resilience::{Backoff, Breaker, Limits, RetryPolicy};
+use std::time::Duration;
+
+#[test]
+fn the_presets_of_retry_are_pinned() {
+    insta::assert_debug_snapshot!(RetryPolicy::default(), @r#"
+    RetryPolicy(
+        Inner {
+            backoff: Backoff {
+                base: 1s,
+                factor: 4.0,
+                max_delay: 60s,
+                jitter: Bounded(
+                    0.25,
+                ),
+            },
+            max_retries: 3,
+            max_server_delay: 300s,
+        },
+    )
+    "#);
+    let explained =
+        [RetryPolicy::seed(), RetryPolicy::fast_transient(), RetryPolicy::never()].map(|p| p.explain());
+    insta::assert_debug_snapshot!(explained, @r#"
+    [
+        "3 retries after 1s, 4s, 16s (jitter 25 %); a server may order up to 300s",
+        "3 retries after 50ms, 100ms, 200ms (jitter 25 %); a server may order up to 300s",
+        "no retries",
+    ]
+    "#);
+    assert_eq!(RetryPolicy::seed(), RetryPolicy::builder().build().unwrap());
+}
+
+#[test]
+fn the_default_backoff_is_pinned() {
+    insta::assert_debug_snapshot!(Backoff::exponential(Duration::from_secs(2), 3.0).build().unwrap(), @r#"
+    Backoff {
+        base: 2s,
+        factor: 3.0,
+        max_delay: 60s,
+        jitter: Bounded(
+            0.25,
+        ),
+    }
+    "#);
+}
+
+#[test]
+fn the_default_breaker_is_pinned() {
+    insta::assert_debug_snapshot!(Breaker::builder("name").build().unwrap().options(), @r#"
+    BreakerOptions {
+        name: "name",
+        window: 30s,
+        buckets: 10,
+        failure_rate: 0.5,
+        min_calls: 20,
+        consecutive_failures: Some(
+            10,
+        ),
+        open_for: 5s,
+        max_open_for: 300s,
+        probes: 3,
+        half_open_timeout: 30s,
+    }
+    "#);
+}
+
+#[test]
+fn the_default_limits_are_pinned() {
+    insta::assert_debug_snapshot!(Limits::builder(), @r#"
+    LimitsBuilder {
+        windows: [],
+        concurrency: None,
+        max_queue: 1024,
+    }
+    "#);
+}
