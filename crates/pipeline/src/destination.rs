@@ -39,17 +39,27 @@ pub trait Destination: fmt::Debug + Send + Sync {
     /// When the request failed as a whole, or an error could not be mapped to a record: then nothing is taken for written.
     async fn write(&self, records: &[Record]) -> Result<Vec<WriteOutcome>>;
 
-    /// Deletes by [target](Self::target), and tells each one's fate.
+    /// Deletes, and tells each one's fate. Something that is there under the target but belongs to another key (two contacts
+    /// swapped addresses) is left alone and reported as [`WriteOutcome::Deleted`].
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    async fn delete(&self, targets: &[String]) -> Result<Vec<WriteOutcome>>;
+    async fn delete(&self, deletions: &[Deletion]) -> Result<Vec<WriteOutcome>>;
 
     /// Reads back what this pipeline put there, for reconciliation.
     ///
     /// # Errors
     /// As [`write`](Self::write).
     async fn read_back(&self) -> Result<Box<dyn ReadBack>>;
+}
+
+/// Something to delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// Its identity at the source.
+    pub key: String,
+    /// Its identity at the destination.
+    pub target: String,
 }
 
 /// What became of one record.

@@ -8,7 +8,7 @@ mod source;
 mod transform;
 
 pub use checkpoint::Checkpoint;
-pub use destination::{Destination, ReadBack, WriteOutcome};
+pub use destination::{Deletion, Destination, ReadBack, WriteOutcome};
 pub use record::{Batch, Consent, ContentHash, Op, Record};
 pub use source::{Completeness, Reader, Source};
 pub use transform::{Transform, Transformed};
