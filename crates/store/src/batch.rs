@@ -296,7 +296,6 @@ impl Extend<Write> for WriteBatch {
 
 /// What a commit did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "holds the version that the next compare-and-set needs"]
 pub struct Committed {
     version: Version,
     /// Only writes with something to tell, by index.
