@@ -127,3 +127,51 @@ fn lock_wait(limit: Duration) -> impl FnMut(i32) -> bool + Send + 'static {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SqliteStore;
+
+    /// What the file's safety and the process's memory rest on.
+    fn pragmas(settings: &Settings, role: Role) -> String {
+        let conn = open(settings, role).unwrap();
+        let value = |name: &str| -> String {
+            conn.pragma_query_value(None, name, |row| {
+                Ok(format!("{:?}", row.get::<_, rusqlite::types::Value>(0)?))
+            })
+            .unwrap()
+        };
+        let names = ["journal_mode", "synchronous", "fullfsync", "cache_size", "mmap_size", "query_only"];
+        names.map(|name| format!("{name}={}", value(name))).join(" ")
+    }
+
+    #[test]
+    fn the_settings_of_connections_are_pinned() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = SqliteStore::builder(folder.path().join("state.db")).0;
+        let full = "journal_mode=Text(\"wal\") synchronous=Integer(2) fullfsync=Integer(1)";
+        assert_eq!(
+            pragmas(&settings, Role::Writer),
+            format!("{full} cache_size=Integer(-4096) mmap_size=Integer(0) query_only=Integer(0)")
+        );
+        assert_eq!(
+            pragmas(&settings, Role::Reader),
+            format!("{full} cache_size=Integer(-1024) mmap_size=Integer(0) query_only=Integer(1)")
+        );
+        settings.durability = Durability::Normal;
+        assert!(pragmas(&settings, Role::Writer).contains("synchronous=Integer(1) fullfsync=Integer(0)"));
+    }
+
+    #[test]
+    fn a_lock_is_waited_for_about_as_long_as_allowed() {
+        let mut wait = lock_wait(Duration::from_millis(20));
+        let clock = martlet_base::Clock::system();
+        for _ in 0..2 {
+            let before = clock.now();
+            let attempts = (0..).take_while(|attempt| wait(*attempt)).count();
+            let waited = clock.now().since(before);
+            assert!(waited >= Duration::from_millis(20) && attempts > 2, "{waited:?} in {attempts}");
+        }
+    }
+}

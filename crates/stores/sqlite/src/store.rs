@@ -31,7 +31,7 @@ struct Inner {
     read_only: bool,
     /// `None` once closed.
     senders: Mutex<Option<Senders>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Vec<JoinHandle<()>>,
     /// Ends when the last thread has.
     alive: watch::Receiver<()>,
 }
@@ -66,32 +66,28 @@ impl SqliteStore {
         let (writes, write_jobs) = mpsc::channel();
         let (reads, read_jobs) = mpsc::channel();
         let (running, alive) = watch::channel(());
-        // From here on an early return drops the senders, and threads that were started end.
-        let inner = Inner {
+        let (running, read_jobs) = (Arc::new(running), Arc::new(Mutex::new(read_jobs)));
+        let mut threads = Vec::new();
+        // An early return, or a caller who drops this future, drops the senders: threads that were started end by
+        // themselves, and nobody waits for them.
+        if !settings.read_only {
+            let settings = settings.clone();
+            let body = move |ready| write_thread(&settings, &write_jobs, ready);
+            threads.push(start_thread("martlet-sqlite-writer", &running, body).await?);
+        }
+        for _ in 0..settings.readers {
+            let (settings, jobs) = (settings.clone(), Arc::clone(&read_jobs));
+            let body = move |ready| read_thread(&settings, &jobs, ready);
+            threads.push(start_thread("martlet-sqlite-reader", &running, body).await?);
+        }
+        Ok(Self(Arc::new(Inner {
             path: path.clone(),
             clock: clock.clone(),
             read_only: settings.read_only,
             senders: Mutex::new(Some(Senders { writes, reads })),
-            threads: Mutex::default(),
+            threads,
             alive,
-        };
-        let running = Arc::new(running);
-        let read_jobs = Arc::new(Mutex::new(read_jobs));
-        if !settings.read_only {
-            let settings = settings.clone();
-            inner
-                .spawn(&running, "martlet-sqlite-writer", move |ready| {
-                    write_thread(&settings, &write_jobs, ready)
-                })
-                .await?;
-        }
-        for _ in 0..settings.readers {
-            let (settings, jobs) = (settings.clone(), Arc::clone(&read_jobs));
-            inner
-                .spawn(&running, "martlet-sqlite-reader", move |ready| read_thread(&settings, &jobs, ready))
-                .await?;
-        }
-        Ok(Self(Arc::new(inner)))
+        })))
     }
 
     /// The file.
@@ -160,36 +156,12 @@ impl Inner {
     fn hang_up(&self) {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
-
-    /// Starts a thread and waits until it is ready or has failed.
-    async fn spawn(
-        &self,
-        running: &Arc<watch::Sender<()>>,
-        name: &str,
-        body: impl FnOnce(Ready) + Send + 'static,
-    ) -> Result<(), StoreError> {
-        let (ready, is_ready) = oneshot::channel();
-        let running = Arc::clone(running);
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                // Dropped last: the connection is closed by then.
-                let _running = running;
-                body(ready);
-            })
-            .map_err(|error| {
-                StoreError::new(StoreErrorKind::Unavailable, format!("no thread: {error}")).not_applied()
-            })?;
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-        is_ready.await.unwrap_or_else(|_| Err(lost()))
-    }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.hang_up();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
+        for thread in self.threads.drain(..) {
             // A thread that panicked has told so on stderr and has answered with an error.
             let _ = thread.join();
         }
@@ -197,6 +169,26 @@ impl Drop for Inner {
 }
 
 type Ready = oneshot::Sender<Result<(), StoreError>>;
+
+/// Starts a thread and waits until it says that it is ready or has failed.
+async fn start_thread(
+    name: &str,
+    running: &Arc<watch::Sender<()>>,
+    body: impl FnOnce(Ready) + Send + 'static,
+) -> Result<JoinHandle<()>, StoreError> {
+    let (ready, is_ready) = oneshot::channel();
+    let running = Arc::clone(running);
+    let work = move || {
+        // Dropped last: the connection is closed by then.
+        let _running = running;
+        body(ready);
+    };
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
+        StoreError::new(StoreErrorKind::Unavailable, format!("cannot start a thread: {error}")).not_applied()
+    })?;
+    is_ready.await.unwrap_or_else(|_| Err(lost().not_applied()))?;
+    Ok(thread)
+}
 
 fn write_thread(settings: &Settings, jobs: &Receiver<Job>, ready: Ready) {
     let open = || {
