@@ -198,6 +198,9 @@ mod tests {
     #[test]
     fn the_hash_is_stable_across_versions() {
         // Stored in users' state files: a change here makes every record look changed once.
-        assert_eq!(hash(json!({"FNAME": "Zoë", "n": 3, "ok": true})).to_string(), "99d949b0b5f0d72373f81288f0c070a9");
+        assert_eq!(
+            hash(json!({"FNAME": "Zoë", "n": 3, "ok": true})).to_string(),
+            "99d949b0b5f0d72373f81288f0c070a9"
+        );
     }
 }

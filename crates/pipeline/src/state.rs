@@ -1,0 +1,283 @@
+//! What a pipeline remembers: one cell per record, one for the checkpoint, one per dead letter.
+
+use crate::{Checkpoint, Consent, ContentHash, PipelineError};
+use bytes::Bytes;
+use martlet_base::Timestamp;
+use martlet_store::{CellKey, Cells, Expect, Store, WriteBatch};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The cells of one pipeline.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    store: Arc<dyn Store>,
+    cells: Cells,
+}
+
+/// What is known about a record since it was last looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) status: Status,
+    pub(crate) consent: Consent,
+    pub(crate) content: ContentHash,
+    pub(crate) target: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Written,
+    Skipped,
+    Rejected,
+}
+
+impl Known {
+    const VERSION: u8 = 1;
+    const HEAD: usize = 19;
+
+    fn encode(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(Self::HEAD + self.target.len());
+        let status = match self.status {
+            Status::Written => 0,
+            Status::Skipped => 1,
+            Status::Rejected => 2,
+        };
+        let consent = match self.consent {
+            Consent::Unknown => 0,
+            Consent::Given => 1,
+            Consent::Withdrawn => 2,
+        };
+        bytes.extend([Self::VERSION, status, consent]);
+        bytes.extend(self.content.as_u128().to_be_bytes());
+        bytes.extend(self.target.as_bytes());
+        bytes.into()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (head, target) = bytes.split_at_checked(Self::HEAD)?;
+        let [Self::VERSION, status, consent, content @ ..] = head else { return None };
+        Some(Self {
+            status: match status {
+                0 => Status::Written,
+                1 => Status::Skipped,
+                2 => Status::Rejected,
+                _ => return None,
+            },
+            consent: match consent {
+                0 => Consent::Unknown,
+                1 => Consent::Given,
+                2 => Consent::Withdrawn,
+                _ => return None,
+            },
+            content: ContentHash::from_u128(u128::from_be_bytes(content.try_into().ok()?)),
+            target: String::from_utf8(target.to_vec()).ok()?,
+        })
+    }
+}
+
+/// The stored checkpoint, and what it was made with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    pub(crate) checkpoint: Checkpoint,
+    /// Records mapped by another transform are looked at anew.
+    pub(crate) transform: String,
+}
+
+/// A record that the destination did not take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The record's identity at the source.
+    pub key: String,
+    /// The vendor's code, if it gave one.
+    pub code: Option<String>,
+    /// The vendor's reason.
+    pub reason: String,
+    /// When it was refused, in microseconds since the Unix epoch.
+    pub at_micros: i64,
+}
+
+const RECORD: &str = "record/";
+const DEAD: &str = "dead/";
+const CHECKPOINT: &str = "checkpoint";
+
+impl State {
+    pub(crate) fn new(store: Arc<dyn Store>, pipeline: &str) -> Self {
+        let cells = Cells::new(Arc::clone(&store), &format!("pipeline/{pipeline}/"));
+        Self { store, cells }
+    }
+
+    fn key(&self, kind: &str, key: &str) -> Result<CellKey, PipelineError> {
+        Ok(self.cells.key(&format!("{kind}{}", cell_name(key)))?)
+    }
+
+    pub(crate) async fn load(&self, stream: &str) -> Result<Option<Saved>, PipelineError> {
+        let Some(cell) = self.cells.get(CHECKPOINT).await? else { return Ok(None) };
+        let saved: Saved = serde_json::from_slice(&cell.value)
+            .map_err(|_| PipelineError::State("the checkpoint is not one of this version".into()))?;
+        if saved.checkpoint.version() > Checkpoint::VERSION {
+            return Err(PipelineError::State("the checkpoint was written by a newer version".into()));
+        }
+        if saved.checkpoint.stream() != stream {
+            let other = saved.checkpoint.stream();
+            return Err(PipelineError::State(format!("the checkpoint belongs to {other}, not to {stream}")));
+        }
+        Ok(Some(saved))
+    }
+
+    pub(crate) async fn known(&self, keys: &[&str]) -> Result<Vec<Option<Known>>, PipelineError> {
+        let cells = keys.iter().map(|key| self.key(RECORD, key)).collect::<Result<Vec<_>, _>>()?;
+        let found = self.store.get(&cells).await?;
+        found
+            .into_iter()
+            .map(|cell| {
+                let Some(cell) = cell else { return Ok(None) };
+                let known = Known::decode(&cell.value);
+                known
+                    .map(Some)
+                    .ok_or_else(|| PipelineError::State("a record's state is damaged or newer".into()))
+            })
+            .collect()
+    }
+
+    /// A page of all records after `after`, in the order of their cells, by [`cell_name`].
+    pub(crate) async fn scan(&self, after: Option<&str>) -> Result<Vec<(String, Known)>, PipelineError> {
+        let after = after.map(|key| format!("{RECORD}{key}"));
+        let after = after.as_deref().unwrap_or(RECORD);
+        let page = self.cells.scan(Some(after), 1000).await?;
+        let mut out = Vec::with_capacity(page.len());
+        for (name, cell) in page {
+            let Some(key) = name.strip_prefix(RECORD) else { break };
+            let known = Known::decode(&cell.value)
+                .ok_or_else(|| PipelineError::State("a record's state is damaged or newer".into()))?;
+            out.push((key.to_owned(), known));
+        }
+        Ok(out)
+    }
+
+    pub(crate) async fn dead_letters(&self) -> Result<Vec<DeadLetter>, PipelineError> {
+        let mut all = Vec::new();
+        let mut after = DEAD.to_owned();
+        loop {
+            let page = self.cells.scan(Some(&after), 1000).await?;
+            let Some((last, _)) = page.last() else { return Ok(all) };
+            after = last.clone();
+            for (name, cell) in &page {
+                if !name.starts_with(DEAD) {
+                    return Ok(all);
+                }
+                let letter = serde_json::from_slice(&cell.value)
+                    .map_err(|_| PipelineError::State("a dead letter is damaged or newer".into()))?;
+                all.push(letter);
+            }
+        }
+    }
+
+    pub(crate) async fn commit(&self, changes: Changes) -> Result<(), PipelineError> {
+        if !changes.0.is_empty() {
+            self.store.commit(changes.0).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The name of a record's cell. Keys are data of the source: one that is too long or has a control character must not stop
+/// the run for good, so it goes by its hash.
+pub(crate) fn cell_name(key: &str) -> Cow<'_, str> {
+    let plain =
+        !key.is_empty() && key.len() <= 256 && !key.starts_with('#') && !key.chars().any(char::is_control);
+    if plain {
+        return Cow::Borrowed(key);
+    }
+    Cow::Owned(format!("#{:032x}", twox_hash::XxHash3_128::oneshot(key.as_bytes())))
+}
+
+/// What is to be remembered, in one commit.
+#[derive(Debug, Default)]
+pub(crate) struct Changes(WriteBatch);
+
+impl Changes {
+    pub(crate) fn remember(&mut self, state: &State, key: &str, known: &Known) -> Result<(), PipelineError> {
+        let cell = state.key(RECORD, key)?;
+        self.0 = std::mem::take(&mut self.0).put(cell, Expect::Any, known.encode());
+        Ok(())
+    }
+
+    pub(crate) fn forget(&mut self, state: &State, key: &str) -> Result<(), PipelineError> {
+        let cell = state.key(RECORD, key)?;
+        self.0 = std::mem::take(&mut self.0).delete(cell, Expect::Any);
+        Ok(())
+    }
+
+    pub(crate) fn bury(
+        &mut self,
+        state: &State,
+        key: &str,
+        error: &martlet_core::Error,
+        at: Timestamp,
+    ) -> Result<(), PipelineError> {
+        let letter = DeadLetter {
+            key: key.to_owned(),
+            code: error.code().map(str::to_owned),
+            reason: error.message().to_owned(),
+            at_micros: at.as_micros(),
+        };
+        let value = serde_json::to_vec(&letter).expect("strings and a number always serialise");
+        self.0 = std::mem::take(&mut self.0).put(state.key(DEAD, key)?, Expect::Any, value);
+        Ok(())
+    }
+
+    pub(crate) fn unbury(&mut self, state: &State, key: &str) -> Result<(), PipelineError> {
+        self.0 = std::mem::take(&mut self.0).delete(state.key(DEAD, key)?, Expect::Any);
+        Ok(())
+    }
+
+    pub(crate) fn checkpoint(&mut self, state: &State, saved: &Saved) -> Result<(), PipelineError> {
+        let value = serde_json::to_vec(saved).expect("a checkpoint always serialises");
+        self.0 = std::mem::take(&mut self.0).put(state.cells.key(CHECKPOINT)?, Expect::Any, value);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> Known {
+        Known {
+            status: Status::Rejected,
+            consent: Consent::Given,
+            content: ContentHash::from_u128(0x0102),
+            target: "ab".into(),
+        }
+    }
+
+    #[test]
+    fn the_stored_form_of_a_record_is_pinned() {
+        // Lives in users' state files: it may only change together with its version byte.
+        let bytes = known().encode();
+        assert_eq!(&bytes[..], b"\x01\x02\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02ab");
+        assert_eq!(Known::decode(&bytes), Some(known()));
+    }
+
+    #[test]
+    fn damaged_or_newer_state_is_not_taken_for_something_else() {
+        let good = known().encode();
+        for bad in
+            [&b""[..], &good[..10], &[2u8; 30], &[1u8, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]
+        {
+            assert_eq!(Known::decode(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_stored_form_of_a_checkpoint_is_pinned() {
+        let checkpoint = Checkpoint::new("s", serde_json::json!({"after": "5"}));
+        let saved = Saved { checkpoint, transform: "t@1".into() };
+        let text = serde_json::to_string(&saved).unwrap();
+        assert_eq!(
+            text,
+            r#"{"checkpoint":{"v":1,"stream":"s","position":{"after":"5"},"complete":false},"transform":"t@1"}"#
+        );
+    }
+}
