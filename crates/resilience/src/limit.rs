@@ -79,18 +79,33 @@ impl LimitsBuilder {
     /// # Errors
     /// A limit, a span or the cap is zero, or two windows have one name.
     pub fn build(self) -> Result<Limits, ConfigError> {
-        check(self.concurrency != Some(0), "concurrency", "must be above zero")?;
+        check(
+            self.concurrency != Some(0),
+            "concurrency",
+            "must be above zero",
+        )?;
         let mut windows: Vec<Window> = Vec::new();
         for (name, limit, per) in &self.windows {
-            check(*limit > 0 && *limit <= MOST_PLACES, "window", "its limit must be between 1 and 2^31")?;
+            check(
+                *limit > 0 && *limit <= MOST_PLACES,
+                "window",
+                "its limit must be between 1 and 2^31",
+            )?;
             check(!per.is_zero(), "window", "its span must be above zero")?;
-            check(windows.iter().all(|w| *w.name != **name), "window", "two windows have the same name")?;
+            check(
+                windows.iter().all(|w| *w.name != **name),
+                "window",
+                "two windows have the same name",
+            )?;
             windows.push(Window::new(name, *limit, *per));
         }
         Ok(Limits(Arc::new(Shared {
             concurrency: self.concurrency,
             max_queue: self.max_queue,
-            state: Mutex::new(State { windows, ..State::default() }),
+            state: Mutex::new(State {
+                windows,
+                ..State::default()
+            }),
         })))
     }
 }
@@ -104,7 +119,6 @@ const MOST_PLACES: u32 = 1 << 31;
 pub enum LimitError {
     /// It costs more than the whole window holds: no waiting helps. Make the request smaller.
     #[error("the request costs {cost}, but the window {window:?} holds only {limit}")]
-    #[non_exhaustive]
     CostTooHigh {
         /// What it costs.
         cost: u32,
@@ -115,21 +129,18 @@ pub enum LimitError {
     },
     /// Its place comes after the deadline.
     #[error("no place within the limits before the deadline")]
-    #[non_exhaustive]
     DeadlineTooClose {
         /// When the next place may be free, as far as is known.
         next: Option<Moment>,
     },
     /// Too many are waiting already.
     #[error("{depth} requests are waiting already")]
-    #[non_exhaustive]
     QueueFull {
         /// How many.
         depth: usize,
     },
     /// The server ordered a pause that ends after the deadline.
     #[error("the server ordered a pause that ends after the deadline")]
-    #[non_exhaustive]
     Blocked {
         /// When it ends.
         until: Moment,
@@ -163,13 +174,19 @@ pub struct WindowUsage {
 impl Limits {
     /// No windows and no cap until they are added.
     pub const fn builder() -> LimitsBuilder {
-        LimitsBuilder { windows: Vec::new(), concurrency: None, max_queue: 1_024 }
+        LimitsBuilder {
+            windows: Vec::new(),
+            concurrency: None,
+            max_queue: 1_024,
+        }
     }
 
     /// Admits everything, unless a server orders a pause ([`block_until`](Self::block_until)).
     #[must_use]
     pub fn unlimited() -> Self {
-        Self::builder().build().expect("no settings, nothing to refuse")
+        Self::builder()
+            .build()
+            .expect("no settings, nothing to refuse")
     }
 
     /// Waits until a request of `cost` may be sent. A cost of 0 takes a place in the queue and the concurrency cap only.
@@ -185,7 +202,10 @@ impl Limits {
         clock: &Clock,
     ) -> Result<LimitPermit, LimitError> {
         let came = clock.now();
-        let mut seat = Seat { limits: self, ticket: None };
+        let mut seat = Seat {
+            limits: self,
+            ticket: None,
+        };
         let mut alarm: Option<(Moment, Sleep)> = None;
         let admitted = poll_fn(|cx| {
             loop {
@@ -244,7 +264,26 @@ impl Limits {
         }
         self.change(|state| {
             let window = state.windows.iter_mut().find(|w| *w.name == *name);
-            window.map(|w| (w.limit, w.per) = (limit, per)).is_some()
+            window.map(|w| w.change(limit, per)).is_some()
+        })
+    }
+
+    /// The server says that only `remaining` places of a window are left until `resets`. What it counts beyond our own
+    /// use was used by somebody else: those places are taken until `resets`. It never frees a place: an answer may be
+    /// older than what was admitted since. Returns `false` when no window has this name.
+    ///
+    /// When the server does not say when the window resets, pass `now` plus the window's span.
+    pub fn observe_remaining(
+        &self,
+        name: &str,
+        remaining: u32,
+        resets: Moment,
+        now: Moment,
+    ) -> bool {
+        self.change(|state| {
+            state.settle(now);
+            let window = state.windows.iter_mut().find(|w| *w.name == *name);
+            window.map(|w| w.others_used(remaining, resets)).is_some()
         })
     }
 
@@ -265,13 +304,24 @@ impl Limits {
     pub fn snapshot(&self, now: Moment) -> Vec<WindowUsage> {
         let mut state = lock(&self.0.state);
         state.settle(now);
-        let usage =
-            |w: &Window| WindowUsage { name: w.name.clone(), limit: w.limit, per: w.per, used: w.used() };
+        let usage = |w: &Window| WindowUsage {
+            name: w.name.clone(),
+            limit: w.limit,
+            per: w.per,
+            used: w.used(),
+        };
         state.windows.iter().map(usage).collect()
     }
 
     fn permit(&self, cost: u32, waited: Duration, clock: Option<Clock>) -> LimitPermit {
-        LimitPermit { held: Some(Held { limits: self.clone(), cost, clock }), waited }
+        LimitPermit {
+            held: Some(Held {
+                limits: self.clone(),
+                cost,
+                clock,
+            }),
+            waited,
+        }
     }
 
     /// Changes the state and lets the first waiter look at what that means for it.
@@ -312,7 +362,9 @@ fn rings(
     if alarm.as_ref().is_none_or(|(set_for, _)| *set_for != at) {
         *alarm = Some((at, clock.sleep_until(at)));
     }
-    let rings = alarm.as_mut().is_some_and(|(_, sleep)| Pin::new(sleep).poll(cx).is_ready());
+    let rings = alarm
+        .as_mut()
+        .is_some_and(|(_, sleep)| Pin::new(sleep).poll(cx).is_ready());
     if rings {
         *alarm = None;
     }
@@ -331,15 +383,28 @@ impl State {
 
     fn too_high(&self, cost: u32) -> Option<LimitError> {
         let window = self.windows.iter().find(|w| cost > w.limit)?;
-        Some(LimitError::CostTooHigh { cost, window: Arc::clone(&window.name), limit: window.limit })
+        Some(LimitError::CostTooHigh {
+            cost,
+            window: Arc::clone(&window.name),
+            limit: window.limit,
+        })
     }
 
     /// When a request of `cost` may be admitted if it is the first in the queue.
     fn next(&self, cost: u32, concurrency: Option<u32>, now: Moment) -> Next {
-        let pause = if self.blocked_until > now { Next::At(self.blocked_until) } else { Next::Now };
-        let slot =
-            if concurrency.is_some_and(|cap| self.in_flight >= cap) { Next::Unknown } else { Next::Now };
-        self.windows.iter().fold(pause.and(slot), |next, w| next.and(w.next(cost)))
+        let pause = if self.blocked_until > now {
+            Next::At(self.blocked_until)
+        } else {
+            Next::Now
+        };
+        let slot = if concurrency.is_some_and(|cap| self.in_flight >= cap) {
+            Next::Unknown
+        } else {
+            Next::Now
+        };
+        self.windows
+            .iter()
+            .fold(pause.and(slot), |next, w| next.and(w.next(cost)))
     }
 
     fn admit(&mut self, cost: u32) {
@@ -366,7 +431,13 @@ enum Wait {
 
 impl Seat<'_> {
     /// Is it my turn? Admits the request, says how long to wait, or refuses.
-    fn ask(&mut self, cost: u32, deadline: Deadline, now: Moment, waker: &Waker) -> Result<(), Wait> {
+    fn ask(
+        &mut self,
+        cost: u32,
+        deadline: Deadline,
+        now: Moment,
+        waker: &Waker,
+    ) -> Result<(), Wait> {
         let shared = &self.limits.0;
         let mut state = lock(&shared.state);
         state.settle(now);
@@ -374,8 +445,15 @@ impl Seat<'_> {
             return Err(Wait::Refused(error));
         }
         let next = state.next(cost, shared.concurrency, now);
-        let my_turn = state.queue.first_key_value().is_none_or(|(first, _)| Some(*first) == self.ticket);
-        let known = if let Next::At(at) = next { Some(at) } else { None };
+        let my_turn = state
+            .queue
+            .first_key_value()
+            .is_none_or(|(first, _)| Some(*first) == self.ticket);
+        let known = if let Next::At(at) = next {
+            Some(at)
+        } else {
+            None
+        };
         // Whoever waits in front only makes it later: this much is certain for everybody.
         if deadline.has_passed(known.unwrap_or(now)) {
             let until = state.blocked_until;
@@ -392,11 +470,16 @@ impl Seat<'_> {
         }
         let old_waker = match self.ticket {
             Some(ticket) => {
-                let place = state.queue.get_mut(&ticket).expect("only the seat leaves the queue");
+                let place = state
+                    .queue
+                    .get_mut(&ticket)
+                    .expect("only the seat leaves the queue");
                 (!place.will_wake(waker)).then(|| std::mem::replace(place, waker.clone()))
             }
             None if state.queue.len() >= shared.max_queue => {
-                return Err(Wait::Refused(LimitError::QueueFull { depth: state.queue.len() }));
+                return Err(Wait::Refused(LimitError::QueueFull {
+                    depth: state.queue.len(),
+                }));
             }
             None => {
                 let ticket = state.next_ticket;
@@ -408,8 +491,9 @@ impl Seat<'_> {
         drop(state);
         // Dropping a waker may drop a task: foreign code, so not under the lock.
         drop(old_waker);
+        // A known place comes before the deadline, or it would have been refused above.
         let turn = if my_turn { known } else { None };
-        Err(Wait::Until(turn.into_iter().chain(deadline.moment()).min()))
+        Err(Wait::Until(turn.or(deadline.moment())))
     }
 }
 
@@ -417,7 +501,10 @@ impl Drop for Seat<'_> {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let mut state = lock(&self.limits.0.state);
-        let was_first = state.queue.first_key_value().is_some_and(|(first, _)| *first == ticket);
+        let was_first = state
+            .queue
+            .first_key_value()
+            .is_some_and(|(first, _)| *first == ticket);
         let mine = state.queue.remove(&ticket);
         let next = if was_first { state.first() } else { None };
         drop(state);
@@ -468,7 +555,9 @@ impl LimitPermit {
 
     /// Only the first call does anything.
     fn give_back(&mut self, end: End) {
-        let Some(Held { limits, cost, .. }) = self.held.take() else { return };
+        let Some(Held { limits, cost, .. }) = self.held.take() else {
+            return;
+        };
         limits.change(|state| {
             state.in_flight -= 1;
             match end {
@@ -489,7 +578,11 @@ enum End {
 
 impl Drop for LimitPermit {
     fn drop(&mut self) {
-        let now = self.held.as_ref().and_then(|held| held.clock.as_ref()).map(Clock::now);
+        let now = self
+            .held
+            .as_ref()
+            .and_then(|held| held.clock.as_ref())
+            .map(Clock::now);
         self.give_back(now.map_or(End::NoClock, End::At));
     }
 }

@@ -56,7 +56,10 @@ where
     /// With no flight under way.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(Flights { next_id: 0, flying: HashMap::new() })))
+        Self(Arc::new(Mutex::new(Flights {
+            next_id: 0,
+            flying: HashMap::new(),
+        })))
     }
 
     /// Joins the execution under way for `key`, or starts the one that `make` makes.
@@ -96,7 +99,12 @@ where
         lock(&self.0).flying.len()
     }
 
-    async fn join<F>(&self, key: K, make: impl FnOnce() -> F, detached: bool) -> Result<V, FlightError>
+    async fn join<F>(
+        &self,
+        key: K,
+        make: impl FnOnce() -> F,
+        detached: bool,
+    ) -> Result<V, FlightError>
     where
         F: Future<Output = V> + Send + 'static,
     {
@@ -122,16 +130,43 @@ where
             flight.waiters += 1;
             flight.detached |= detached;
             let (id, result) = (flight.id, flight.result.clone());
-            return (Waiter { flights: self.clone(), key, id, result }, None);
+            return (
+                Waiter {
+                    flights: self.clone(),
+                    key,
+                    id,
+                    result,
+                },
+                None,
+            );
         }
         let id = flights.next_id;
         flights.next_id += 1;
         let (sender, result) = watch::channel(None);
-        let flight = Flight { id, result: result.clone(), waiters: 1, detached, task: None };
+        let flight = Flight {
+            id,
+            result: result.clone(),
+            waiters: 1,
+            detached,
+            task: None,
+        };
         flights.flying.insert(key.clone(), flight);
         drop(flights);
-        let landing = Landing { flights: self.clone(), key: key.clone(), id, sender };
-        (Waiter { flights: self.clone(), key, id, result }, Some(landing))
+        let landing = Landing {
+            flights: self.clone(),
+            key: key.clone(),
+            id,
+            sender,
+        };
+        (
+            Waiter {
+                flights: self.clone(),
+                key,
+                id,
+                result,
+            },
+            Some(landing),
+        )
     }
 }
 
@@ -158,7 +193,9 @@ struct Waiter<K: Eq + Hash, V> {
 impl<K: Eq + Hash, V> Drop for Waiter<K, V> {
     fn drop(&mut self) {
         let mut flights = lock(&self.flights.0);
-        let Some(flight) = flights.get(&self.key, self.id) else { return };
+        let Some(flight) = flights.get(&self.key, self.id) else {
+            return;
+        };
         flight.waiters -= 1;
         if flight.waiters == 0 && !flight.detached {
             // Out of the map at once, so that the next caller does not join a flight that is going down.
@@ -200,7 +237,11 @@ impl<K: Eq + Hash, V> Landing<K, V> {
 
 impl<K: Eq + Hash, V> Drop for Landing<K, V> {
     fn drop(&mut self) {
-        let error = if std::thread::panicking() { FlightError::Panicked } else { FlightError::Aborted };
+        let error = if std::thread::panicking() {
+            FlightError::Panicked
+        } else {
+            FlightError::Aborted
+        };
         self.land(Err(error));
     }
 }
@@ -223,6 +264,8 @@ where
 
 impl<K, V> fmt::Debug for SingleFlight<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SingleFlight").field("in_flight", &lock(&self.0).flying.len()).finish()
+        f.debug_struct("SingleFlight")
+            .field("in_flight", &lock(&self.0).flying.len())
+            .finish()
     }
 }

@@ -11,16 +11,16 @@ const EXACT: u32 = 4_096;
 ///
 /// The server counts a request when it arrives, some time between its admission here and its end. So a place is taken
 /// from the admission until `per` after the end: whenever the request really arrived, the span that it counts in is over
-/// by then. Needs memory for at most `min(limit, about 4,096)` ends, and only for those that happened.
+/// by then. Needs memory for at most `min(limit, about 4,096)` places that come back, and only for those in use.
 pub(super) struct Window {
     pub(super) name: Arc<str>,
     pub(super) limit: u32,
     pub(super) per: Duration,
     /// Places of requests under way.
     in_flight: u32,
-    /// Places of requests that ended, by the time of their end, in order.
-    ended: VecDeque<(Moment, u32)>,
-    /// The sum of `ended`.
+    /// Places of requests that ended, by the time they come back, in order.
+    back_at: VecDeque<(Moment, u32)>,
+    /// The sum of `back_at`.
     cooling: u32,
 }
 
@@ -46,7 +46,14 @@ impl Next {
 
 impl Window {
     pub(super) fn new(name: &str, limit: u32, per: Duration) -> Self {
-        Self { name: name.into(), limit, per, in_flight: 0, ended: VecDeque::new(), cooling: 0 }
+        Self {
+            name: name.into(),
+            limit,
+            per,
+            in_flight: 0,
+            back_at: VecDeque::new(),
+            cooling: 0,
+        }
     }
 
     pub(super) fn used(&self) -> u32 {
@@ -55,11 +62,11 @@ impl Window {
 
     /// Gives back the places whose time is over.
     pub(super) fn expire(&mut self, now: Moment) {
-        while let Some(&(end, places)) = self.ended.front()
-            && end + self.per <= now
+        while let Some(&(at, places)) = self.back_at.front()
+            && at <= now
         {
             self.cooling -= places;
-            self.ended.pop_front();
+            self.back_at.pop_front();
         }
     }
 
@@ -71,10 +78,10 @@ impl Window {
         else {
             return Next::Now;
         };
-        for &(end, places) in &self.ended {
+        for &(at, places) in &self.back_at {
             missing = missing.saturating_sub(places.into());
             if missing == 0 {
-                return Next::At(end + self.per);
+                return Next::At(at);
             }
         }
         Next::Unknown
@@ -92,32 +99,74 @@ impl Window {
     /// The request can no longer arrive after `end`.
     pub(super) fn end(&mut self, cost: u32, end: Moment) {
         self.in_flight -= cost;
-        if cost == 0 {
+        self.take_until(end + self.per, cost);
+    }
+
+    /// The server has only `remaining` places left until `resets`.
+    pub(super) fn others_used(&mut self, remaining: u32, resets: Moment) {
+        let others = self
+            .limit
+            .saturating_sub(remaining)
+            .saturating_sub(self.used());
+        self.take_until(resets, others);
+    }
+
+    /// Changes the window, also for the places in use.
+    pub(super) fn change(&mut self, limit: u32, per: Duration) {
+        for (at, _) in &mut self.back_at {
+            *at = *at + per - self.per;
+        }
+        (self.limit, self.per) = (limit, per);
+    }
+
+    fn take_until(&mut self, at: Moment, places: u32) {
+        if places == 0 {
             return;
         }
-        self.cooling += cost;
-        let end = self.rounded(end);
-        // Nearly always the last one; requests of unknown fate end in the future and may stand behind it.
-        let at = self.ended.len() - self.ended.iter().rev().take_while(|(other, _)| *other > end).count();
-        match at.checked_sub(1).and_then(|before| self.ended.get_mut(before)) {
-            Some((other, places)) if *other == end => *places += cost,
-            _ => self.ended.insert(at, (end, cost)),
+        self.cooling += places;
+        let at = self.rounded(at);
+        // Nearly always the last one; requests of unknown fate come back late and may stand behind it.
+        let index = self.back_at.len()
+            - self
+                .back_at
+                .iter()
+                .rev()
+                .take_while(|(other, _)| *other > at)
+                .count();
+        match index
+            .checked_sub(1)
+            .and_then(|before| self.back_at.get_mut(before))
+        {
+            Some((other, sum)) if *other == at => *sum += places,
+            _ => self.back_at.insert(index, (at, places)),
         }
     }
 
     /// Rounds up, never down: a place may come back late by 1/4096 of the window, never early.
-    fn rounded(&self, end: Moment) -> Moment {
+    fn rounded(&self, at: Moment) -> Moment {
         if self.limit <= EXACT {
-            return end;
+            return at;
         }
-        let slice = (u64::try_from(self.per.as_nanos()).unwrap_or(u64::MAX) / u64::from(EXACT)).max(1);
-        Moment::from_nanos(end.as_nanos().checked_next_multiple_of(slice).unwrap_or(u64::MAX))
+        let slice =
+            (u64::try_from(self.per.as_nanos()).unwrap_or(u64::MAX) / u64::from(EXACT)).max(1);
+        Moment::from_nanos(
+            at.as_nanos()
+                .checked_next_multiple_of(slice)
+                .unwrap_or(u64::MAX),
+        )
     }
 }
 
 impl fmt::Debug for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} of {} in {:?}", self.name, self.used(), self.limit, self.per)
+        write!(
+            f,
+            "{}: {} of {} in {:?}",
+            self.name,
+            self.used(),
+            self.limit,
+            self.per
+        )
     }
 }
 
@@ -151,7 +200,10 @@ mod tests {
         for end in [2, 40, 3, 3, 1] {
             w.end(1, at(end));
         }
-        assert_eq!([1, 2, 3, 4, 5].map(|cost| w.next(cost)), [11, 12, 13, 13, 50].map(|s| Next::At(at(s))));
+        assert_eq!(
+            [1, 2, 3, 4, 5].map(|cost| w.next(cost)),
+            [11, 12, 13, 13, 50].map(|s| Next::At(at(s)))
+        );
         w.expire(at(13));
         assert_eq!(w.used(), 1);
     }
@@ -161,12 +213,17 @@ mod tests {
         let mut w = Window::new("daily", 1_000_000, 86_400 * SEC);
         for i in 0..1_000_000u64 {
             w.admit(1);
-            w.end(1, Moment::from_nanos(i * 86_400_000));
+            w.end(1, Moment::from_nanos(i * 86_400_000 + 1));
         }
         assert_eq!(w.used(), 1_000_000);
-        assert!(w.ended.len() <= 4_098, "{}", w.ended.len());
-        let Next::At(first) = w.next(1) else { panic!("no place is known") };
-        assert!(first >= at(86_400) && first <= at(86_400 + 22), "{first:?}");
+        assert!(w.back_at.len() <= 4_098, "{}", w.back_at.len());
+        let Next::At(first) = w.next(1) else {
+            panic!("no place is known")
+        };
+        assert!(
+            first > at(86_400) && first <= at(86_400 + 22),
+            "rounded up: {first:?}"
+        );
     }
 
     #[test]
@@ -174,7 +231,7 @@ mod tests {
         let mut w = Window::new("w", 3, 10 * SEC);
         w.admit(3);
         (1..=3).for_each(|s| w.end(1, at(s)));
-        w.limit = 1;
+        w.change(1, 10 * SEC);
         assert_eq!(w.next(1), Next::At(at(13)));
     }
 }
