@@ -72,15 +72,18 @@ impl Subject {
 
     /// All keys with `prefix`, page by page.
     async fn names(&self, prefix: &str, page: usize) -> Vec<String> {
-        let (mut names, mut after) = (Vec::new(), None);
+        let (mut names, mut after): (Vec<String>, Option<CellKey>) = (Vec::new(), None);
         loop {
             let found = self.store.scan(prefix, after.as_ref(), page).await.expect("scan works");
             assert!(found.len() <= page, "a page of at most {page} had {}", found.len());
             let is_last = found.len() < page;
-            names.extend(found.iter().map(|(key, _)| key.to_string()));
-            match found.into_iter().last() {
-                Some((last, _)) if !is_last => after = Some(last),
-                _ => return names,
+            for (key, _) in found {
+                assert!(after.as_ref().is_none_or(|after| *after < key), "{key} is not behind {after:?}");
+                names.push(key.to_string());
+                after = Some(key);
+            }
+            if is_last {
+                return names;
             }
         }
     }

@@ -66,18 +66,24 @@ impl SqliteStore {
         let (writes, write_jobs) = mpsc::channel();
         let (reads, read_jobs) = mpsc::channel();
         let (running, alive) = watch::channel(());
+        // SQLite folds the write-ahead log in when the last connection closes, and two that close at the same time
+        // each take the other for the last: the writer waits until the readers are gone.
+        let (reading, readers_gone) = mpsc::channel::<()>();
         let (running, read_jobs) = (Arc::new(running), Arc::new(Mutex::new(read_jobs)));
         let mut threads = Vec::new();
         // An early return, or a caller who drops this future, drops the senders: threads that were started end by
         // themselves, and nobody waits for them.
         if !settings.read_only {
             let settings = settings.clone();
-            let body = move |ready| write_thread(&settings, &write_jobs, ready);
+            let body = move |ready| write_thread(&settings, &write_jobs, &readers_gone, ready);
             threads.push(start_thread("martlet-sqlite-writer", &running, body).await?);
         }
         for _ in 0..settings.readers {
-            let (settings, jobs) = (settings.clone(), Arc::clone(&read_jobs));
-            let body = move |ready| read_thread(&settings, &jobs, ready);
+            let (settings, jobs, reading) = (settings.clone(), Arc::clone(&read_jobs), reading.clone());
+            let body = move |ready| {
+                read_thread(&settings, &jobs, ready);
+                drop(reading);
+            };
             threads.push(start_thread("martlet-sqlite-reader", &running, body).await?);
         }
         Ok(Self(Arc::new(Inner {
@@ -190,7 +196,7 @@ async fn start_thread(
     Ok(thread)
 }
 
-fn write_thread(settings: &Settings, jobs: &Receiver<Job>, ready: Ready) {
+fn write_thread(settings: &Settings, jobs: &Receiver<Job>, readers_gone: &Receiver<()>, ready: Ready) {
     let open = || {
         if let Some(kind) = mounts::network_file_system(&settings.path) {
             let detail = format!("{} lies on {kind}, a network file system", settings.path.display());
@@ -203,7 +209,10 @@ fn write_thread(settings: &Settings, jobs: &Receiver<Job>, ready: Ready) {
     match open() {
         Ok(conn) => {
             let _ = ready.send(Ok(()));
-            Writer::new(conn, settings.clock.clone()).run(jobs);
+            let mut writer = Writer::new(conn, settings.clock.clone());
+            writer.run(jobs);
+            // Errs when the last reader has dropped its end.
+            let _ = readers_gone.recv();
         }
         Err(error) => drop(ready.send(Err(error))),
     }

@@ -75,7 +75,7 @@ impl Writer {
     }
 
     /// Works until the store is closed and everything that was sent before is done.
-    pub(crate) fn run(mut self, jobs: &Receiver<Job>) {
+    pub(crate) fn run(&mut self, jobs: &Receiver<Job>) {
         while let Ok(first) = jobs.recv() {
             self.group(first, jobs);
         }

@@ -5,6 +5,7 @@ use martlet_base::{Delivery, Fault, Recovery};
 use martlet_sqlite::SqliteStore;
 use martlet_store::{Expect, Store, StoreErrorKind};
 use std::path::Path;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 /// Somebody else who writes.
@@ -21,31 +22,29 @@ fn transactions(path: &Path) -> usize {
     wal[32..].chunks(24 + 4096).filter(|frame| frame[4..8] != [0; 4]).count()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn commits_that_wait_share_a_transaction() {
     let (_folder, path) = place();
     let store = SqliteStore::open(&path).await.unwrap();
     let _ = store.commit(put("taken", "v")).await.unwrap();
     let before = transactions(&path);
     let other = lock(&path);
-    let tasks: Vec<_> = (0..64)
+    let mut commits: Vec<_> = (0..64)
         .map(|n| {
-            let store = store.clone();
             let mut batch = put(&format!("k/{n}"), "v");
             if n % 8 == 0 {
                 batch = batch.put(key("taken"), Expect::Absent, "v");
             }
-            tokio::spawn(async move { store.commit(batch).await })
+            store.commit(batch)
         })
         .collect();
-    // All are under way once the runtime has polled each.
-    while tokio::runtime::Handle::current().metrics().global_queue_depth() > 0 {
-        tokio::task::yield_now().await;
+    for commit in &mut commits {
+        assert!(commit.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
     drop(other);
     let mut lost = 0;
-    for task in tasks {
-        lost += usize::from(task.await.unwrap().is_err_and(|error| error.is_conflict()));
+    for commit in commits {
+        lost += usize::from(commit.await.is_err_and(|error| error.is_conflict()));
     }
     assert_eq!((lost, count(&store, "k/").await), (8, 56));
     let used = transactions(&path) - before;
