@@ -221,7 +221,7 @@ pub async fn scans_go_by_the_bytes_of_keys(subject: Subject) {
 
 /// A scan begins behind any key: an existing one, a deleted one, one outside of the prefix.
 pub async fn scans_resume_behind_any_key(subject: Subject) {
-    for name in ["a/1", "b/1", "b/2", "b/3", "c/1"] {
+    for name in ["a/1", "a/2", "b/1", "b/2", "b/3", "c/1"] {
         let _ = subject.commit(put(name, Expect::Any, "v")).await.expect("put");
     }
     let page = async |after: &str, limit| -> Vec<String> {
