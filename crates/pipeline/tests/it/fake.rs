@@ -1,5 +1,7 @@
 //! A source and a destination in memory, with switches for what can go wrong.
 
+#![expect(clippy::unwrap_used, reason = "a test double may panic: that fails the test")]
+
 use martlet_base::{Clock, ManualClock, Timestamp};
 use martlet_core::{Error, ErrorKind, Result};
 use martlet_pipeline::{
