@@ -1,3 +1,4 @@
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 //! Pipelines over a source and a destination that are plain memory: what is tested here is the pipeline's own bookkeeping.
 //! Real platforms and a real database meet it in the main example's tests.
 
