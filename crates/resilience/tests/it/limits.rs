@@ -708,6 +708,13 @@ fn l8_what_others_used_is_taken_until_the_reset_and_nothing_is_ever_freed() {
     }
     assert_eq!(limits.try_acquire(1, now).unwrap_err().at, Some(at(60_000)));
     assert_eq!(used(&limits, at(60_000)), [10]);
+    let tomorrow = at(86_401_000);
+    assert!(limits.observe_remaining("daily", 0, at(90_000_000), tomorrow));
+    assert_eq!(
+        used(&limits, tomorrow),
+        [100],
+        "our own places of today are no excuse"
+    );
     assert!(!limits.observe_remaining("hourly", 0, at(60_000), now));
 }
 

@@ -135,31 +135,30 @@ async fn s3_the_last_waiter_takes_the_work_down() {
 
 #[tokio::test]
 async fn s3_a_caller_who_comes_while_work_is_going_down_starts_anew() {
-    let (flights, work) = (Flights::new(), Work::default());
+    let (flights, abandoned, work) = (Flights::new(), Work::default(), Work::default());
     {
-        let mut call = pin!(flights.run("k", || work.run(Ok(1))));
-        poll_fn(|cx| {
-            assert!(call.as_mut().poll(cx).is_pending());
-            std::task::Poll::Ready(())
-        })
-        .await;
+        let mut call = pin!(flights.run("k", || abandoned.run(Ok(1))));
+        begin(call.as_mut()).await;
     }
     // The abandoned task goes down while the next one is under way, and must leave it alone.
-    let second = Work::default();
-    let call = || {
-        let (flights, second) = (flights.clone(), second.clone());
-        tokio::spawn(async move { flights.run("k", || second.run(Ok(2))).await })
-    };
-    let first = call();
+    let mut first = pin!(flights.run("k", || work.run(Ok(2))));
+    begin(first.as_mut()).await;
     settle().await;
-    let late = call();
+    let mut late = pin!(flights.run("k", || work.run(Ok(3))));
+    begin(late.as_mut()).await;
     settle().await;
-    second.go.notify_one();
-    assert_eq!(
-        (first.await.unwrap(), late.await.unwrap()),
-        (Ok(Ok(2)), Ok(Ok(2)))
-    );
-    assert_eq!((work.counts().1, second.counts()), (0, (1, 1, 1)));
+    work.go.notify_one();
+    assert_eq!(tokio::join!(first, late), (Ok(Ok(2)), Ok(Ok(2))));
+    assert_eq!((abandoned.counts().1, work.counts()), (0, (1, 1, 1)));
+}
+
+/// Polls a call once, and lets nobody else run.
+async fn begin(mut call: std::pin::Pin<&mut impl Future>) {
+    poll_fn(|cx| {
+        assert!(call.as_mut().poll(cx).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
 }
 
 #[tokio::test]
