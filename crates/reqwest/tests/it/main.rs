@@ -1,5 +1,7 @@
 //! The transport against a server that misbehaves on a raw socket.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests; clippy sees only test functions as tests")]
+
 mod server;
 
 use bytes::Bytes;

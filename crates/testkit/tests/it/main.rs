@@ -1,5 +1,7 @@
 //! The testkit, tested: faults as a raw socket sees them, simulators in process.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests; clippy sees only test functions as tests")]
+
 mod serve;
 mod sim_transport;
 
