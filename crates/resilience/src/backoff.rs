@@ -139,27 +139,11 @@ impl BackoffBuilder {
     /// `base` is zero or above `max_delay`; `factor` is below 1 or not finite; a bounded jitter is outside `[0, 1]`.
     pub fn build(self) -> Result<Backoff, ConfigError> {
         let b = self.0;
-        check(
-            !b.base.is_zero(),
-            "base",
-            "must be above zero: a pause of zero is a busy loop",
-        )?;
-        check(
-            b.factor.is_finite() && b.factor >= 1.0,
-            "factor",
-            "must be a finite number, at least 1",
-        )?;
-        check(
-            b.base <= b.max_delay,
-            "max_delay",
-            "must not be below the first pause",
-        )?;
+        check(!b.base.is_zero(), "base", "must be above zero: a pause of zero is a busy loop")?;
+        check(b.factor.is_finite() && b.factor >= 1.0, "factor", "must be a finite number, at least 1")?;
+        check(b.base <= b.max_delay, "max_delay", "must not be below the first pause")?;
         if let Jitter::Bounded(p) = b.jitter {
-            check(
-                (0.0..=1.0).contains(&p),
-                "jitter",
-                "a bounded jitter must be between 0 and 1",
-            )?;
+            check((0.0..=1.0).contains(&p), "jitter", "a bounded jitter must be between 0 and 1")?;
         }
         Ok(b)
     }
@@ -173,10 +157,7 @@ mod tests {
     const CAP: Duration = Duration::from_secs(60);
 
     fn seed(jitter: Jitter) -> Backoff {
-        Backoff::exponential(Duration::from_secs(1), 4.0)
-            .jitter(jitter)
-            .build()
-            .unwrap()
+        Backoff::exponential(Duration::from_secs(1), 4.0).jitter(jitter).build().unwrap()
     }
 
     fn jitters() -> impl Strategy<Value = Jitter> {
@@ -221,19 +202,11 @@ mod tests {
     fn r3_callers_at_the_cap_stay_spread() {
         // google/adk-js #704: clamping after the jitter gives everybody exactly the cap.
         let rng = Rng::seeded(3);
-        for jitter in [
-            Jitter::Full,
-            Jitter::Equal,
-            Jitter::Decorrelated,
-            Jitter::Bounded(0.25),
-        ] {
+        for jitter in [Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::Bounded(0.25)] {
             let b = seed(jitter);
             let delays: Vec<_> = (0..1_000).map(|_| b.delay(30, CAP, &rng)).collect();
             let at_cap = delays.iter().filter(|d| **d > CAP.mul_f64(0.999)).count();
-            assert!(
-                at_cap < 20,
-                "{jitter:?}: {at_cap} of 1,000 pause for the cap"
-            );
+            assert!(at_cap < 20, "{jitter:?}: {at_cap} of 1,000 pause for the cap");
         }
     }
 
@@ -249,15 +222,10 @@ mod tests {
     fn c4_a_thousand_callers_spread_by_the_declared_law() {
         // Kolmogorov-Smirnov distance from the uniform law on [3 s, 5 s].
         let (b, rng) = (seed(Jitter::Bounded(0.25)), Rng::seeded(1));
-        let mut x: Vec<f64> = (0..1_000)
-            .map(|_| (b.delay(1, Duration::ZERO, &rng).as_secs_f64() - 3.0) / 2.0)
-            .collect();
+        let mut x: Vec<f64> =
+            (0..1_000).map(|_| (b.delay(1, Duration::ZERO, &rng).as_secs_f64() - 3.0) / 2.0).collect();
         x.sort_by(f64::total_cmp);
-        let distance = x
-            .iter()
-            .enumerate()
-            .map(|(i, x)| (x - i as f64 / 1_000.0).abs())
-            .fold(0.0, f64::max);
+        let distance = x.iter().enumerate().map(|(i, x)| (x - i as f64 / 1_000.0).abs()).fold(0.0, f64::max);
         assert!(distance < 0.05, "{distance}");
     }
 
@@ -269,18 +237,9 @@ mod tests {
             (Backoff::exponential(s(1), f64::NAN), "factor"),
             (Backoff::exponential(s(1), f64::INFINITY), "factor"),
             (Backoff::exponential(s(1), 0.5), "factor"),
-            (
-                Backoff::exponential(s(1), 2.0).max_delay(Duration::from_millis(1)),
-                "max_delay",
-            ),
-            (
-                Backoff::exponential(s(1), 2.0).jitter(Jitter::Bounded(f64::NAN)),
-                "jitter",
-            ),
-            (
-                Backoff::exponential(s(1), 2.0).jitter(Jitter::Bounded(1.5)),
-                "jitter",
-            ),
+            (Backoff::exponential(s(1), 2.0).max_delay(Duration::from_millis(1)), "max_delay"),
+            (Backoff::exponential(s(1), 2.0).jitter(Jitter::Bounded(f64::NAN)), "jitter"),
+            (Backoff::exponential(s(1), 2.0).jitter(Jitter::Bounded(1.5)), "jitter"),
         ] {
             assert_eq!(builder.build().unwrap_err().field(), field);
         }

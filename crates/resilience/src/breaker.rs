@@ -80,37 +80,17 @@ impl BreakerBuilder {
     pub fn build(self) -> Result<Breaker, ConfigError> {
         let o = &self.0;
         check(!o.name.is_empty(), "name", "must not be empty")?;
-        check(
-            (1..=1_000).contains(&o.buckets),
-            "window",
-            "must have between 1 and 1,000 buckets",
-        )?;
+        check((1..=1_000).contains(&o.buckets), "window", "must have between 1 and 1,000 buckets")?;
         check(
             !(o.window / o.buckets).is_zero(),
             "window",
             "must be longer than its number of buckets in ns",
         )?;
-        check(
-            o.failure_rate > 0.0 && o.failure_rate <= 1.0,
-            "failure_rate",
-            "must be above 0, at most 1",
-        )?;
+        check(o.failure_rate > 0.0 && o.failure_rate <= 1.0, "failure_rate", "must be above 0, at most 1")?;
         check(o.min_calls > 0, "min_calls", "must be above zero")?;
-        check(
-            o.consecutive_failures != Some(0),
-            "consecutive_failures",
-            "must be above zero, or None",
-        )?;
-        check(
-            o.probes > 0,
-            "probes",
-            "must be above zero: nothing else closes an open breaker",
-        )?;
-        check(
-            !o.half_open_timeout.is_zero(),
-            "half_open_timeout",
-            "must be above zero",
-        )?;
+        check(o.consecutive_failures != Some(0), "consecutive_failures", "must be above zero, or None")?;
+        check(o.probes > 0, "probes", "must be above zero: nothing else closes an open breaker")?;
+        check(!o.half_open_timeout.is_zero(), "half_open_timeout", "must be above zero")?;
         let open_for = Backoff::exponential(o.open_for, 2.0)
             .max_delay(o.max_open_for)
             .jitter(Jitter::None)
@@ -315,17 +295,12 @@ impl State {
     fn admits(&self, shared: &Shared, now: Moment) -> Result<(), BreakerOpen> {
         let retry_at = match &self.phase {
             Phase::Open { until } if *until > now => *until,
-            Phase::HalfOpen(p)
-                if p.in_flight + p.successes + p.failures >= shared.options.probes =>
-            {
+            Phase::HalfOpen(p) if p.in_flight + p.successes + p.failures >= shared.options.probes => {
                 p.expires.min(now + shared.options.open_for)
             }
             _ => return Ok(()),
         };
-        Err(BreakerOpen {
-            name: Arc::clone(&shared.options.name),
-            retry_at,
-        })
+        Err(BreakerOpen { name: Arc::clone(&shared.options.name), retry_at })
     }
 
     fn record(&mut self, shared: &Shared, failed: bool, now: Moment) {
@@ -333,9 +308,7 @@ impl State {
         match &mut self.phase {
             Phase::Closed(window) => {
                 window.record(failed, now, options);
-                let too_many = options
-                    .consecutive_failures
-                    .is_some_and(|k| window.consecutive >= k);
+                let too_many = options.consecutive_failures.is_some_and(|k| window.consecutive >= k);
                 if too_many || window.rate_reached(now, options) {
                     self.open(shared, now);
                 }
@@ -445,10 +418,7 @@ struct Bucket {
 
 impl Window {
     fn new(buckets: u32) -> Self {
-        Self {
-            buckets: vec![Bucket::default(); buckets as usize],
-            consecutive: 0,
-        }
+        Self { buckets: vec![Bucket::default(); buckets as usize], consecutive: 0 }
     }
 
     fn slice(now: Moment, options: &BreakerOptions) -> u64 {
@@ -458,23 +428,14 @@ impl Window {
 
     fn record(&mut self, failed: bool, now: Moment, options: &BreakerOptions) {
         let slice = Self::slice(now, options);
-        let index = usize::try_from(slice % self.buckets.len() as u64)
-            .expect("below the number of buckets");
+        let index = usize::try_from(slice % self.buckets.len() as u64).expect("below the number of buckets");
         let bucket = &mut self.buckets[index];
         if bucket.slice < slice {
-            *bucket = Bucket {
-                slice,
-                calls: 0,
-                failures: 0,
-            };
+            *bucket = Bucket { slice, calls: 0, failures: 0 };
         }
         bucket.calls = bucket.calls.saturating_add(1);
         bucket.failures = bucket.failures.saturating_add(failed.into());
-        self.consecutive = if failed {
-            self.consecutive.saturating_add(1)
-        } else {
-            0
-        };
+        self.consecutive = if failed { self.consecutive.saturating_add(1) } else { 0 };
     }
 
     fn rate_reached(&self, now: Moment, options: &BreakerOptions) -> bool {
@@ -483,13 +444,8 @@ impl Window {
             .buckets
             .iter()
             .filter(|b| b.slice >= oldest)
-            .fold((0u64, 0u64), |(c, f), b| {
-                (c + u64::from(b.calls), f + u64::from(b.failures))
-            });
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a rate needs no more than 53 bits"
-        )]
+            .fold((0u64, 0u64), |(c, f), b| (c + u64::from(b.calls), f + u64::from(b.failures)));
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
         let rate = failures as f64 / calls.max(1) as f64;
         calls >= u64::from(options.min_calls) && rate >= options.failure_rate
     }
@@ -525,10 +481,7 @@ mod tests {
     fn b1_b2_opens_at_exactly_half_of_at_least_twenty_calls() {
         let b = default();
         for i in 0..19 {
-            assert_eq!(
-                call(&b, if i % 2 == 0 { Success } else { Failure }, at(i)),
-                None
-            );
+            assert_eq!(call(&b, if i % 2 == 0 { Success } else { Failure }, at(i)), None);
         }
         assert_eq!(call(&b, Failure, at(20)), Some((Closed, Open)));
     }
@@ -543,15 +496,9 @@ mod tests {
                 call(&b, Success, at(0));
             }
         }
-        let b = Breaker::builder("rate")
-            .consecutive_failures(None)
-            .build()
-            .unwrap();
+        let b = Breaker::builder("rate").consecutive_failures(None).build().unwrap();
         for i in 0..100_000 {
-            assert_eq!(
-                call(&b, if i % 100 < 51 { Success } else { Failure }, at(i / 10)),
-                None
-            );
+            assert_eq!(call(&b, if i % 100 < 51 { Success } else { Failure }, at(i / 10)), None);
         }
     }
 
@@ -566,22 +513,11 @@ mod tests {
 
     #[test]
     fn b4_results_older_than_the_window_are_forgotten() {
-        let b = Breaker::builder("w")
-            .consecutive_failures(None)
-            .build()
-            .unwrap();
+        let b = Breaker::builder("w").consecutive_failures(None).build().unwrap();
         (0..19).for_each(|_| assert_eq!(call(&b, Failure, at(0)), None));
-        assert_eq!(
-            call(&b, Failure, at(30_000)),
-            None,
-            "the 19 failures are 30 s old"
-        );
+        assert_eq!(call(&b, Failure, at(30_000)), None, "the 19 failures are 30 s old");
         (0..18).for_each(|_| assert_eq!(call(&b, Failure, at(59_999)), None));
-        assert_eq!(
-            call(&b, Failure, at(59_999)),
-            Some((Closed, Open)),
-            "20 within the last 30 s"
-        );
+        assert_eq!(call(&b, Failure, at(59_999)), Some((Closed, Open)), "20 within the last 30 s");
     }
 
     #[test]
@@ -593,10 +529,7 @@ mod tests {
         assert_eq!(probes[1].transition(), None);
         let refused = b.try_acquire(at(5_000)).unwrap_err();
         assert!(refused.retry_at > at(5_000));
-        let changes: Vec<_> = probes
-            .into_iter()
-            .filter_map(|p| p.record(Success, at(5_100)))
-            .collect();
+        let changes: Vec<_> = probes.into_iter().filter_map(|p| p.record(Success, at(5_100))).collect();
         assert_eq!(changes, [(HalfOpen, Closed)]);
     }
 
@@ -606,13 +539,8 @@ mod tests {
         for _ in 0..200 {
             let b = opened();
             let got: Vec<_> = std::thread::scope(|s| {
-                let tries: Vec<_> = (0..8)
-                    .map(|_| s.spawn(|| b.try_acquire(at(5_000)).ok()))
-                    .collect();
-                tries
-                    .into_iter()
-                    .filter_map(|t| t.join().unwrap())
-                    .collect()
+                let tries: Vec<_> = (0..8).map(|_| s.spawn(|| b.try_acquire(at(5_000)).ok())).collect();
+                tries.into_iter().filter_map(|t| t.join().unwrap()).collect()
             });
             assert_eq!(got.len(), 3);
         }
@@ -624,9 +552,7 @@ mod tests {
         let b = Breaker::builder("p").probes(5).build().unwrap();
         (0..10).for_each(|_| _ = call(&b, Failure, at(0)));
         assert_eq!(call(&b, Failure, at(5_000)), None);
-        let changes: Vec<_> = (0..4)
-            .filter_map(|_| call(&b, Success, at(5_000)))
-            .collect();
+        let changes: Vec<_> = (0..4).filter_map(|_| call(&b, Success, at(5_000))).collect();
         assert_eq!(changes, [(HalfOpen, Closed)]);
     }
 
@@ -635,10 +561,7 @@ mod tests {
         let b = opened();
         let mut now = at(0);
         for open_secs in [5, 10, 20, 40, 80, 160, 300, 300] {
-            assert_eq!(
-                b.peek(now).unwrap_err().retry_at,
-                now + Duration::from_secs(open_secs)
-            );
+            assert_eq!(b.peek(now).unwrap_err().retry_at, now + Duration::from_secs(open_secs));
             now = now + Duration::from_secs(open_secs);
             assert_eq!(call(&b, Failure, now), Some((HalfOpen, Open)));
         }
@@ -647,10 +570,7 @@ mod tests {
         assert_eq!(b.state(now), Closed);
         (0..9).for_each(|_| assert_eq!(call(&b, Failure, now), None, "#547: old counts are gone"));
         assert_eq!(call(&b, Failure, now), Some((Closed, Open)));
-        assert_eq!(
-            b.peek(now).unwrap_err().retry_at,
-            now + Duration::from_secs(5)
-        );
+        assert_eq!(b.peek(now).unwrap_err().retry_at, now + Duration::from_secs(5));
     }
 
     #[test]
@@ -661,11 +581,7 @@ mod tests {
         assert_eq!(b.state(at(35_000)), Open);
         let fresh = b.try_acquire(at(45_000)).unwrap();
         for p in stuck {
-            assert_eq!(
-                p.record(Failure, at(45_001)),
-                None,
-                "an old permit counts nowhere"
-            );
+            assert_eq!(p.record(Failure, at(45_001)), None, "an old permit counts nowhere");
         }
         assert_eq!(fresh.record(Failure, at(45_002)), Some((HalfOpen, Open)));
     }
@@ -697,17 +613,11 @@ mod tests {
         let b = default();
         let late: Vec<_> = (0..20).map(|_| b.try_acquire(at(0)).unwrap()).collect();
         let mut late = late.into_iter();
-        late.by_ref()
-            .take(10)
-            .for_each(|p| _ = p.record(Failure, at(1)));
+        late.by_ref().take(10).for_each(|p| _ = p.record(Failure, at(1)));
         assert_eq!(b.state(at(1)), Open);
         let probe = b.try_acquire(at(5_001)).unwrap();
         late.for_each(|p| assert_eq!(p.record(Success, at(5_002)), None));
-        assert_eq!(
-            b.state(at(5_002)),
-            HalfOpen,
-            "successes from before do not close it"
-        );
+        assert_eq!(b.state(at(5_002)), HalfOpen, "successes from before do not close it");
         assert_eq!(probe.record(Failure, at(5_003)), Some((HalfOpen, Open)));
     }
 
@@ -716,13 +626,7 @@ mod tests {
         // resilience4j #858
         let b = opened();
         (0..100).for_each(|_| assert!(b.peek(at(5_000)).is_ok()));
-        assert_eq!(
-            (0..2)
-                .map(|_| b.try_acquire(at(5_000)))
-                .filter(Result::is_ok)
-                .count(),
-            2
-        );
+        assert_eq!((0..2).map(|_| b.try_acquire(at(5_000))).filter(Result::is_ok).count(), 2);
     }
 
     #[test]

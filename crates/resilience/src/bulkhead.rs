@@ -17,22 +17,14 @@ impl Bulkhead {
     /// # Errors
     /// `in_flight` is zero.
     pub fn new(in_flight: u32, queue: usize) -> Result<Self, ConfigError> {
-        Limits::builder()
-            .concurrency(in_flight)
-            .max_queue(queue)
-            .build()
-            .map(Self)
+        Limits::builder().concurrency(in_flight).max_queue(queue).build().map(Self)
     }
 
     /// Waits for a place until `deadline`. Cancel safe.
     ///
     /// # Errors
     /// [`LimitError::QueueFull`] at once, with the queue's depth; [`LimitError::DeadlineTooClose`].
-    pub async fn enter(
-        &self,
-        deadline: Deadline,
-        clock: &Clock,
-    ) -> Result<BulkheadPermit, LimitError> {
+    pub async fn enter(&self, deadline: Deadline, clock: &Clock) -> Result<BulkheadPermit, LimitError> {
         self.0.acquire(1, deadline, clock).await.map(BulkheadPermit)
     }
 

@@ -10,10 +10,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(crate) fn new(field: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            field,
-            reason: reason.into(),
-        }
+        Self { field, reason: reason.into() }
     }
 
     /// The setting, by the name of the builder's method.
@@ -30,14 +27,6 @@ impl ConfigError {
 }
 
 /// `Ok` when `good` holds, else the error.
-pub(crate) fn check(
-    good: bool,
-    field: &'static str,
-    reason: &'static str,
-) -> Result<(), ConfigError> {
-    if good {
-        Ok(())
-    } else {
-        Err(ConfigError::new(field, reason))
-    }
+pub(crate) fn check(good: bool, field: &'static str, reason: &'static str) -> Result<(), ConfigError> {
+    if good { Ok(()) } else { Err(ConfigError::new(field, reason)) }
 }

@@ -30,11 +30,7 @@ pub fn parse_retry_after(value: &str, wall_now: Timestamp) -> Option<Duration> {
     let date = Timestamp::from(httpdate::parse_http_date(value).ok()?);
     let left = date.since(wall_now);
     // A date has whole seconds: 0.3 s before it is not yet time.
-    Some(if left.subsec_nanos() == 0 {
-        left
-    } else {
-        Duration::from_secs(left.as_secs().saturating_add(1))
-    })
+    Some(if left.subsec_nanos() == 0 { left } else { Duration::from_secs(left.as_secs().saturating_add(1)) })
 }
 
 fn seconds(value: &str) -> Option<Duration> {
@@ -90,21 +86,16 @@ mod tests {
 
     #[test]
     fn r5_all_three_forms_of_a_date_are_read_and_rounded_up() {
-        for date in [
-            "Sun, 06 Nov 1994 08:49:37 GMT",
-            "Sunday, 06-Nov-94 08:49:37 GMT",
-            "Sun Nov  6 08:49:37 1994",
-        ] {
+        for date in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
             assert_eq!(at("1994-11-06T08:49:30Z", date), Some(7));
             // kubescape/kubevuln #637: less than a second ahead is not zero.
             assert_eq!(at("1994-11-06T08:49:36.9Z", date), Some(1));
             assert_eq!(at("1994-11-06T08:49:37Z", date), Some(0));
             assert_eq!(at("2026-01-01T00:00:00Z", date), Some(0), "a past date");
         }
-        assert!(
-            at("2026-01-01T00:00:00Z", "Fri, 31 Dec 9999 23:59:59 GMT").unwrap()
-                > 7_000 * 365 * 86_400
-        );
+        assert!(at("2026-01-01T00:00:00Z", "Fri, 31 Dec 9999 23:59:59 GMT").unwrap() > 7_000 * 365 * 86_400);
     }
 
     proptest! {

@@ -16,14 +16,11 @@ pub use bulkhead::{Bulkhead, BulkheadPermit};
 pub use config::ConfigError;
 pub use limit::{LimitError, LimitPermit, Limits, LimitsBuilder, NextPlace, WindowUsage};
 pub use retry::{
-    Attempt, Decision, Exhausted, Failure, Repeat, Retry, RetryPolicy, RetryPolicyBuilder,
-    StopReason, retry,
+    Attempt, Decision, Exhausted, Failure, Repeat, Retry, RetryPolicy, RetryPolicyBuilder, StopReason, retry,
 };
 pub use single_flight::{FlightError, SingleFlight};
 
 /// Locks, and goes on after a panic elsewhere: no critical section of this crate can stop half way through a change.
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

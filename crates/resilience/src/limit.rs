@@ -79,33 +79,18 @@ impl LimitsBuilder {
     /// # Errors
     /// A limit, a span or the cap is zero, or two windows have one name.
     pub fn build(self) -> Result<Limits, ConfigError> {
-        check(
-            self.concurrency != Some(0),
-            "concurrency",
-            "must be above zero",
-        )?;
+        check(self.concurrency != Some(0), "concurrency", "must be above zero")?;
         let mut windows: Vec<Window> = Vec::new();
         for (name, limit, per) in &self.windows {
-            check(
-                *limit > 0 && *limit <= MOST_PLACES,
-                "window",
-                "its limit must be between 1 and 2^31",
-            )?;
+            check(*limit > 0 && *limit <= MOST_PLACES, "window", "its limit must be between 1 and 2^31")?;
             check(!per.is_zero(), "window", "its span must be above zero")?;
-            check(
-                windows.iter().all(|w| *w.name != **name),
-                "window",
-                "two windows have the same name",
-            )?;
+            check(windows.iter().all(|w| *w.name != **name), "window", "two windows have the same name")?;
             windows.push(Window::new(name, *limit, *per));
         }
         Ok(Limits(Arc::new(Shared {
             concurrency: self.concurrency,
             max_queue: self.max_queue,
-            state: Mutex::new(State {
-                windows,
-                ..State::default()
-            }),
+            state: Mutex::new(State { windows, ..State::default() }),
         })))
     }
 }
@@ -174,19 +159,13 @@ pub struct WindowUsage {
 impl Limits {
     /// No windows and no cap until they are added.
     pub const fn builder() -> LimitsBuilder {
-        LimitsBuilder {
-            windows: Vec::new(),
-            concurrency: None,
-            max_queue: 1_024,
-        }
+        LimitsBuilder { windows: Vec::new(), concurrency: None, max_queue: 1_024 }
     }
 
     /// Admits everything, unless a server orders a pause ([`block_until`](Self::block_until)).
     #[must_use]
     pub fn unlimited() -> Self {
-        Self::builder()
-            .build()
-            .expect("no settings, nothing to refuse")
+        Self::builder().build().expect("no settings, nothing to refuse")
     }
 
     /// Waits until a request of `cost` may be sent. A cost of 0 takes a place in the queue and the concurrency cap only.
@@ -202,10 +181,7 @@ impl Limits {
         clock: &Clock,
     ) -> Result<LimitPermit, LimitError> {
         let came = clock.now();
-        let mut seat = Seat {
-            limits: self,
-            ticket: None,
-        };
+        let mut seat = Seat { limits: self, ticket: None };
         let mut alarm: Option<(Moment, Sleep)> = None;
         let admitted = poll_fn(|cx| {
             loop {
@@ -273,13 +249,7 @@ impl Limits {
     /// older than what was admitted since. Returns `false` when no window has this name.
     ///
     /// When the server does not say when the window resets, pass `now` plus the window's span.
-    pub fn observe_remaining(
-        &self,
-        name: &str,
-        remaining: u32,
-        resets: Moment,
-        now: Moment,
-    ) -> bool {
+    pub fn observe_remaining(&self, name: &str, remaining: u32, resets: Moment, now: Moment) -> bool {
         self.change(|state| {
             state.settle(now);
             let window = state.windows.iter_mut().find(|w| *w.name == *name);
@@ -304,24 +274,13 @@ impl Limits {
     pub fn snapshot(&self, now: Moment) -> Vec<WindowUsage> {
         let mut state = lock(&self.0.state);
         state.settle(now);
-        let usage = |w: &Window| WindowUsage {
-            name: w.name.clone(),
-            limit: w.limit,
-            per: w.per,
-            used: w.used(),
-        };
+        let usage =
+            |w: &Window| WindowUsage { name: w.name.clone(), limit: w.limit, per: w.per, used: w.used() };
         state.windows.iter().map(usage).collect()
     }
 
     fn permit(&self, cost: u32, waited: Duration, clock: Option<Clock>) -> LimitPermit {
-        LimitPermit {
-            held: Some(Held {
-                limits: self.clone(),
-                cost,
-                clock,
-            }),
-            waited,
-        }
+        LimitPermit { held: Some(Held { limits: self.clone(), cost, clock }), waited }
     }
 
     /// Changes the state and lets the first waiter look at what that means for it.
@@ -362,9 +321,7 @@ fn rings(
     if alarm.as_ref().is_none_or(|(set_for, _)| *set_for != at) {
         *alarm = Some((at, clock.sleep_until(at)));
     }
-    let rings = alarm
-        .as_mut()
-        .is_some_and(|(_, sleep)| Pin::new(sleep).poll(cx).is_ready());
+    let rings = alarm.as_mut().is_some_and(|(_, sleep)| Pin::new(sleep).poll(cx).is_ready());
     if rings {
         *alarm = None;
     }
@@ -383,28 +340,15 @@ impl State {
 
     fn too_high(&self, cost: u32) -> Option<LimitError> {
         let window = self.windows.iter().find(|w| cost > w.limit)?;
-        Some(LimitError::CostTooHigh {
-            cost,
-            window: Arc::clone(&window.name),
-            limit: window.limit,
-        })
+        Some(LimitError::CostTooHigh { cost, window: Arc::clone(&window.name), limit: window.limit })
     }
 
     /// When a request of `cost` may be admitted if it is the first in the queue.
     fn next(&self, cost: u32, concurrency: Option<u32>, now: Moment) -> Next {
-        let pause = if self.blocked_until > now {
-            Next::At(self.blocked_until)
-        } else {
-            Next::Now
-        };
-        let slot = if concurrency.is_some_and(|cap| self.in_flight >= cap) {
-            Next::Unknown
-        } else {
-            Next::Now
-        };
-        self.windows
-            .iter()
-            .fold(pause.and(slot), |next, w| next.and(w.next(cost)))
+        let pause = if self.blocked_until > now { Next::At(self.blocked_until) } else { Next::Now };
+        let slot =
+            if concurrency.is_some_and(|cap| self.in_flight >= cap) { Next::Unknown } else { Next::Now };
+        self.windows.iter().fold(pause.and(slot), |next, w| next.and(w.next(cost)))
     }
 
     fn admit(&mut self, cost: u32) {
@@ -431,13 +375,7 @@ enum Wait {
 
 impl Seat<'_> {
     /// Is it my turn? Admits the request, says how long to wait, or refuses.
-    fn ask(
-        &mut self,
-        cost: u32,
-        deadline: Deadline,
-        now: Moment,
-        waker: &Waker,
-    ) -> Result<(), Wait> {
+    fn ask(&mut self, cost: u32, deadline: Deadline, now: Moment, waker: &Waker) -> Result<(), Wait> {
         let shared = &self.limits.0;
         let mut state = lock(&shared.state);
         state.settle(now);
@@ -445,15 +383,8 @@ impl Seat<'_> {
             return Err(Wait::Refused(error));
         }
         let next = state.next(cost, shared.concurrency, now);
-        let my_turn = state
-            .queue
-            .first_key_value()
-            .is_none_or(|(first, _)| Some(*first) == self.ticket);
-        let known = if let Next::At(at) = next {
-            Some(at)
-        } else {
-            None
-        };
+        let my_turn = state.queue.first_key_value().is_none_or(|(first, _)| Some(*first) == self.ticket);
+        let known = if let Next::At(at) = next { Some(at) } else { None };
         // Whoever waits in front only makes it later: this much is certain for everybody.
         if deadline.has_passed(known.unwrap_or(now)) {
             let until = state.blocked_until;
@@ -470,16 +401,11 @@ impl Seat<'_> {
         }
         let old_waker = match self.ticket {
             Some(ticket) => {
-                let place = state
-                    .queue
-                    .get_mut(&ticket)
-                    .expect("only the seat leaves the queue");
+                let place = state.queue.get_mut(&ticket).expect("only the seat leaves the queue");
                 (!place.will_wake(waker)).then(|| std::mem::replace(place, waker.clone()))
             }
             None if state.queue.len() >= shared.max_queue => {
-                return Err(Wait::Refused(LimitError::QueueFull {
-                    depth: state.queue.len(),
-                }));
+                return Err(Wait::Refused(LimitError::QueueFull { depth: state.queue.len() }));
             }
             None => {
                 let ticket = state.next_ticket;
@@ -501,10 +427,7 @@ impl Drop for Seat<'_> {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let mut state = lock(&self.limits.0.state);
-        let was_first = state
-            .queue
-            .first_key_value()
-            .is_some_and(|(first, _)| *first == ticket);
+        let was_first = state.queue.first_key_value().is_some_and(|(first, _)| *first == ticket);
         let mine = state.queue.remove(&ticket);
         let next = if was_first { state.first() } else { None };
         drop(state);
@@ -578,11 +501,7 @@ enum End {
 
 impl Drop for LimitPermit {
     fn drop(&mut self) {
-        let now = self
-            .held
-            .as_ref()
-            .and_then(|held| held.clock.as_ref())
-            .map(Clock::now);
+        let now = self.held.as_ref().and_then(|held| held.clock.as_ref()).map(Clock::now);
         self.give_back(now.map_or(End::NoClock, End::At));
     }
 }

@@ -51,14 +51,9 @@ impl RetryPolicy {
     }
 
     fn preset(base: Duration, factor: f64, max_retries: u32) -> Self {
-        let backoff = Backoff::exponential(base, factor)
-            .build()
-            .expect("the presets are valid: a test builds each");
-        Self(Arc::new(Inner {
-            backoff,
-            max_retries,
-            max_server_delay: Duration::from_secs(300),
-        }))
+        let backoff =
+            Backoff::exponential(base, factor).build().expect("the presets are valid: a test builds each");
+        Self(Arc::new(Inner { backoff, max_retries, max_server_delay: Duration::from_secs(300) }))
     }
 
     /// Retries after the first attempt.
@@ -82,9 +77,7 @@ impl RetryPolicy {
     /// The pause before each retry, jitter left out.
     #[must_use]
     pub fn delays_without_jitter(&self) -> Vec<Duration> {
-        (0..self.0.max_retries)
-            .map(|retry| self.0.backoff.delay_without_jitter(retry))
-            .collect()
+        (0..self.0.max_retries).map(|retry| self.0.backoff.delay_without_jitter(retry)).collect()
     }
 
     /// The policy in a sentence, for logs and `--help`.
@@ -98,17 +91,12 @@ impl RetryPolicy {
     #[must_use]
     pub fn explain(&self) -> String {
         const SHOWN: u32 = 8;
-        let Inner {
-            backoff,
-            max_retries,
-            max_server_delay,
-        } = &*self.0;
+        let Inner { backoff, max_retries, max_server_delay } = &*self.0;
         if *max_retries == 0 {
             return "no retries".to_owned();
         }
-        let mut delays: Vec<String> = (0..SHOWN.min(*max_retries))
-            .map(|i| format!("{:?}", backoff.delay_without_jitter(i)))
-            .collect();
+        let mut delays: Vec<String> =
+            (0..SHOWN.min(*max_retries)).map(|i| format!("{:?}", backoff.delay_without_jitter(i))).collect();
         if *max_retries > SHOWN {
             delays.push(format!("... at most {:?}", backoff.max_delay()));
         }
@@ -119,11 +107,7 @@ impl RetryPolicy {
             Jitter::Decorrelated => "decorrelated jitter".to_owned(),
             Jitter::Bounded(p) => format!("jitter {} %", p * 100.0),
         };
-        let retries = if *max_retries == 1 {
-            "retry"
-        } else {
-            "retries"
-        };
+        let retries = if *max_retries == 1 { "retry" } else { "retries" };
         format!(
             "{max_retries} {retries} after {} ({jitter}); a server may order up to {max_server_delay:?}",
             delays.join(", ")
@@ -168,11 +152,7 @@ impl RetryPolicyBuilder {
     /// # Errors
     /// More than 10,000 retries: that is work for a queue.
     pub fn build(self) -> Result<RetryPolicy, ConfigError> {
-        check(
-            self.0.max_retries <= MOST_RETRIES,
-            "max_retries",
-            "must be at most 10,000",
-        )?;
+        check(self.0.max_retries <= MOST_RETRIES, "max_retries", "must be at most 10,000")?;
         Ok(RetryPolicy(Arc::new(self.0)))
     }
 }
@@ -193,11 +173,7 @@ impl Failure {
     /// A failure without a word from the server on when to come back.
     #[must_use]
     pub const fn new(delivery: Delivery, recovery: Recovery) -> Self {
-        Self {
-            delivery,
-            recovery,
-            not_before: None,
-        }
+        Self { delivery, recovery, not_before: None }
     }
 
     /// The failure that `fault` tells of; its calendar date becomes a moment of `clock`.
@@ -356,11 +332,7 @@ impl Retry {
     }
 
     fn decide(&mut self, failure: Failure, now: Moment, rng: &Rng) -> Result<Decision, StopReason> {
-        let Failure {
-            delivery,
-            recovery,
-            not_before,
-        } = failure;
+        let Failure { delivery, recovery, not_before } = failure;
         match (recovery, not_before) {
             (Recovery::Refused, Some(at)) => return Err(StopReason::RetryLater { at }),
             (Recovery::Refused | Recovery::Fatal, _) => return Err(StopReason::NotRetryable),
@@ -388,11 +360,7 @@ impl Retry {
         if self.retries >= self.policy.0.max_retries {
             return Err(StopReason::RetriesExhausted);
         }
-        let pause = self
-            .policy
-            .0
-            .backoff
-            .delay(self.retries, self.previous, rng);
+        let pause = self.policy.0.backoff.delay(self.retries, self.previous, rng);
         let at = now + hint.max(pause) + hint.mul_f64(0.1 * rng.next_f64());
         if self.deadline.has_passed(at) {
             return Err(StopReason::DeadlineTooClose);
@@ -442,12 +410,7 @@ pub async fn retry<T, E: Fault>(
     let mut state = Retry::new(policy, repeat, deadline);
     let mut reauthenticate = false;
     loop {
-        let error = match operation(Attempt {
-            number: state.attempts() + 1,
-            reauthenticate,
-        })
-        .await
-        {
+        let error = match operation(Attempt { number: state.attempts() + 1, reauthenticate }).await {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
@@ -458,12 +421,7 @@ pub async fn retry<T, E: Fault>(
             Decision::Reauthenticate => {}
             Decision::Stop(reason) => {
                 let (attempts, maybe) = (state.attempts(), state.may_have_been_applied());
-                return Err(Exhausted {
-                    error,
-                    reason,
-                    attempts,
-                    may_have_been_applied: maybe,
-                });
+                return Err(Exhausted { error, reason, attempts, may_have_been_applied: maybe });
             }
         }
     }
@@ -486,11 +444,7 @@ pub struct Exhausted<E> {
 impl<E> fmt::Display for Exhausted<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let s = if self.attempts == 1 { "" } else { "s" };
-        write!(
-            f,
-            "gave up after {} attempt{s}: {}",
-            self.attempts, self.reason
-        )
+        write!(f, "gave up after {} attempt{s}: {}", self.attempts, self.reason)
     }
 }
 

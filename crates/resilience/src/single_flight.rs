@@ -56,10 +56,7 @@ where
     /// With no flight under way.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(Flights {
-            next_id: 0,
-            flying: HashMap::new(),
-        })))
+        Self(Arc::new(Mutex::new(Flights { next_id: 0, flying: HashMap::new() })))
     }
 
     /// Joins the execution under way for `key`, or starts the one that `make` makes.
@@ -99,12 +96,7 @@ where
         lock(&self.0).flying.len()
     }
 
-    async fn join<F>(
-        &self,
-        key: K,
-        make: impl FnOnce() -> F,
-        detached: bool,
-    ) -> Result<V, FlightError>
+    async fn join<F>(&self, key: K, make: impl FnOnce() -> F, detached: bool) -> Result<V, FlightError>
     where
         F: Future<Output = V> + Send + 'static,
     {
@@ -130,43 +122,16 @@ where
             flight.waiters += 1;
             flight.detached |= detached;
             let (id, result) = (flight.id, flight.result.clone());
-            return (
-                Waiter {
-                    flights: self.clone(),
-                    key,
-                    id,
-                    result,
-                },
-                None,
-            );
+            return (Waiter { flights: self.clone(), key, id, result }, None);
         }
         let id = flights.next_id;
         flights.next_id += 1;
         let (sender, result) = watch::channel(None);
-        let flight = Flight {
-            id,
-            result: result.clone(),
-            waiters: 1,
-            detached,
-            task: None,
-        };
+        let flight = Flight { id, result: result.clone(), waiters: 1, detached, task: None };
         flights.flying.insert(key.clone(), flight);
         drop(flights);
-        let landing = Landing {
-            flights: self.clone(),
-            key: key.clone(),
-            id,
-            sender,
-        };
-        (
-            Waiter {
-                flights: self.clone(),
-                key,
-                id,
-                result,
-            },
-            Some(landing),
-        )
+        let landing = Landing { flights: self.clone(), key: key.clone(), id, sender };
+        (Waiter { flights: self.clone(), key, id, result }, Some(landing))
     }
 }
 
@@ -237,11 +202,7 @@ impl<K: Eq + Hash, V> Landing<K, V> {
 
 impl<K: Eq + Hash, V> Drop for Landing<K, V> {
     fn drop(&mut self) {
-        let error = if std::thread::panicking() {
-            FlightError::Panicked
-        } else {
-            FlightError::Aborted
-        };
+        let error = if std::thread::panicking() { FlightError::Panicked } else { FlightError::Aborted };
         self.land(Err(error));
     }
 }
@@ -264,8 +225,6 @@ where
 
 impl<K, V> fmt::Debug for SingleFlight<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SingleFlight")
-            .field("in_flight", &lock(&self.0).flying.len())
-            .finish()
+        f.debug_struct("SingleFlight").field("in_flight", &lock(&self.0).flying.len()).finish()
     }
 }

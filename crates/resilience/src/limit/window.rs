@@ -46,14 +46,7 @@ impl Next {
 
 impl Window {
     pub(super) fn new(name: &str, limit: u32, per: Duration) -> Self {
-        Self {
-            name: name.into(),
-            limit,
-            per,
-            in_flight: 0,
-            back_at: VecDeque::new(),
-            cooling: 0,
-        }
+        Self { name: name.into(), limit, per, in_flight: 0, back_at: VecDeque::new(), cooling: 0 }
     }
 
     pub(super) fn used(&self) -> u32 {
@@ -104,10 +97,7 @@ impl Window {
 
     /// The server has only `remaining` places left until `resets`.
     pub(super) fn others_used(&mut self, remaining: u32, resets: Moment) {
-        let others = self
-            .limit
-            .saturating_sub(remaining)
-            .saturating_sub(self.used());
+        let others = self.limit.saturating_sub(remaining).saturating_sub(self.used());
         self.take_until(resets, others);
     }
 
@@ -126,17 +116,9 @@ impl Window {
         self.cooling += places;
         let at = self.rounded(at);
         // Nearly always the last one; requests of unknown fate come back late and may stand behind it.
-        let index = self.back_at.len()
-            - self
-                .back_at
-                .iter()
-                .rev()
-                .take_while(|(other, _)| *other > at)
-                .count();
-        match index
-            .checked_sub(1)
-            .and_then(|before| self.back_at.get_mut(before))
-        {
+        let index =
+            self.back_at.len() - self.back_at.iter().rev().take_while(|(other, _)| *other > at).count();
+        match index.checked_sub(1).and_then(|before| self.back_at.get_mut(before)) {
             Some((other, sum)) if *other == at => *sum += places,
             _ => self.back_at.insert(index, (at, places)),
         }
@@ -147,26 +129,14 @@ impl Window {
         if self.limit <= EXACT {
             return at;
         }
-        let slice =
-            (u64::try_from(self.per.as_nanos()).unwrap_or(u64::MAX) / u64::from(EXACT)).max(1);
-        Moment::from_nanos(
-            at.as_nanos()
-                .checked_next_multiple_of(slice)
-                .unwrap_or(u64::MAX),
-        )
+        let slice = (u64::try_from(self.per.as_nanos()).unwrap_or(u64::MAX) / u64::from(EXACT)).max(1);
+        Moment::from_nanos(at.as_nanos().checked_next_multiple_of(slice).unwrap_or(u64::MAX))
     }
 }
 
 impl fmt::Debug for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {} of {} in {:?}",
-            self.name,
-            self.used(),
-            self.limit,
-            self.per
-        )
+        write!(f, "{}: {} of {} in {:?}", self.name, self.used(), self.limit, self.per)
     }
 }
 
@@ -200,10 +170,7 @@ mod tests {
         for end in [2, 40, 3, 3, 1] {
             w.end(1, at(end));
         }
-        assert_eq!(
-            [1, 2, 3, 4, 5].map(|cost| w.next(cost)),
-            [11, 12, 13, 13, 50].map(|s| Next::At(at(s)))
-        );
+        assert_eq!([1, 2, 3, 4, 5].map(|cost| w.next(cost)), [11, 12, 13, 13, 50].map(|s| Next::At(at(s))));
         w.expire(at(13));
         assert_eq!(w.used(), 1);
     }
@@ -217,13 +184,8 @@ mod tests {
         }
         assert_eq!(w.used(), 1_000_000);
         assert!(w.back_at.len() <= 4_098, "{}", w.back_at.len());
-        let Next::At(first) = w.next(1) else {
-            panic!("no place is known")
-        };
-        assert!(
-            first > at(86_400) && first <= at(86_400 + 22),
-            "rounded up: {first:?}"
-        );
+        let Next::At(first) = w.next(1) else { panic!("no place is known") };
+        assert!(first > at(86_400) && first <= at(86_400 + 22), "rounded up: {first:?}");
     }
 
     #[test]

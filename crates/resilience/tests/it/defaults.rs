@@ -21,12 +21,8 @@ fn the_presets_of_retry_are_pinned() {
         },
     )
     "#);
-    let explained = [
-        RetryPolicy::seed(),
-        RetryPolicy::fast_transient(),
-        RetryPolicy::never(),
-    ]
-    .map(|p| p.explain());
+    let explained =
+        [RetryPolicy::seed(), RetryPolicy::fast_transient(), RetryPolicy::never()].map(|p| p.explain());
     insta::assert_debug_snapshot!(explained, @r#"
     [
         "3 retries after 1s, 4s, 16s (jitter 25 %); a server may order up to 300s",

@@ -1,6 +1,4 @@
-use martlet_base::{
-    Clock, Deadline, Delivery, Fault, ManualClock, Moment, Recovery, Rng, Timestamp,
-};
+use martlet_base::{Clock, Deadline, Delivery, Fault, ManualClock, Moment, Recovery, Rng, Timestamp};
 use martlet_resilience::{
     Backoff, Decision, Failure, Jitter, Repeat, Retry, RetryPolicy, StopReason, hint, retry,
 };
@@ -19,15 +17,8 @@ fn start(repeat: Repeat) -> Retry {
 }
 
 fn plain(max_retries: u32) -> RetryPolicy {
-    let backoff = Backoff::exponential(secs(1), 4.0)
-        .jitter(Jitter::None)
-        .build()
-        .unwrap();
-    RetryPolicy::builder()
-        .backoff(backoff)
-        .max_retries(max_retries)
-        .build()
-        .unwrap()
+    let backoff = Backoff::exponential(secs(1), 4.0).jitter(Jitter::None).build().unwrap();
+    RetryPolicy::builder().backoff(backoff).max_retries(max_retries).build().unwrap()
 }
 
 fn throttled(after: Duration) -> Failure {
@@ -48,19 +39,13 @@ fn r1_three_retries_then_stop() {
     for _ in 0..3 {
         pause(call.after_failure(TRANSIENT, NOW, &rng));
     }
-    assert_eq!(
-        call.after_failure(TRANSIENT, NOW, &rng),
-        Decision::Stop(StopReason::RetriesExhausted)
-    );
+    assert_eq!(call.after_failure(TRANSIENT, NOW, &rng), Decision::Stop(StopReason::RetriesExhausted));
     assert_eq!(call.attempts(), 4);
 }
 
 #[test]
 fn r2_the_presets_pause_as_they_say() {
-    assert_eq!(
-        RetryPolicy::seed().delays_without_jitter(),
-        [1, 4, 16].map(secs)
-    );
+    assert_eq!(RetryPolicy::seed().delays_without_jitter(), [1, 4, 16].map(secs));
     assert_eq!(
         RetryPolicy::fast_transient().delays_without_jitter(),
         [50, 100, 200].map(Duration::from_millis)
@@ -97,18 +82,12 @@ fn r3_the_seed_spreads_each_pause_by_a_quarter() {
 #[test]
 fn r4_no_pause_of_ours_is_longer_than_a_minute() {
     let policy = RetryPolicy::builder().max_retries(10_000).build().unwrap();
-    let (mut call, rng) = (
-        Retry::new(&policy, Repeat::Safe, Deadline::NONE),
-        Rng::seeded(3),
-    );
+    let (mut call, rng) = (Retry::new(&policy, Repeat::Safe, Deadline::NONE), Rng::seeded(3));
     for _ in 0..10_000 {
         assert!(pause(call.after_failure(TRANSIENT, NOW, &rng)) <= secs(60));
     }
     assert_eq!(policy.delays_without_jitter()[3], secs(60));
-    let error = RetryPolicy::builder()
-        .max_retries(10_001)
-        .build()
-        .unwrap_err();
+    let error = RetryPolicy::builder().max_retries(10_001).build().unwrap_err();
     assert_eq!(error.field(), "max_retries");
 }
 
@@ -117,23 +96,12 @@ fn r5_server_hint_is_a_floor() {
     let rng = Rng::seeded(4);
     for _ in 0..1_000 {
         let d = pause(start(Repeat::Unsafe).after_failure(throttled(secs(7)), NOW, &rng));
-        assert!(
-            (secs(7)..=Duration::from_millis(7_700)).contains(&d),
-            "{d:?}"
-        );
+        assert!((secs(7)..=Duration::from_millis(7_700)).contains(&d), "{d:?}");
         // Our own pause is longer than the server's.
-        let d = pause(start(Repeat::Unsafe).after_failure(
-            throttled(Duration::from_millis(10)),
-            NOW,
-            &rng,
-        ));
+        let d = pause(start(Repeat::Unsafe).after_failure(throttled(Duration::from_millis(10)), NOW, &rng));
         assert!(d >= Duration::from_millis(750), "{d:?}");
         // A date that has passed is no hint.
-        let d = pause(start(Repeat::Unsafe).after_failure(
-            TRANSIENT.not_before(Moment::ZERO),
-            NOW,
-            &rng,
-        ));
+        let d = pause(start(Repeat::Unsafe).after_failure(TRANSIENT.not_before(Moment::ZERO), NOW, &rng));
         assert!(d >= Duration::from_millis(750), "{d:?}");
     }
 }
@@ -167,23 +135,11 @@ fn r6_a_pause_that_does_not_fit_the_deadline_stops_at_once() {
         let deadline = Deadline::after(NOW, left);
         Retry::new(&plain(3), Repeat::Safe, deadline).after_failure(failure, NOW, &rng)
     };
-    assert_eq!(
-        decide(secs(1), TRANSIENT),
-        Decision::Stop(StopReason::DeadlineTooClose)
-    );
-    assert_eq!(
-        decide(Duration::from_millis(1_001), TRANSIENT),
-        Decision::RetryAt(NOW + secs(1))
-    );
-    assert_eq!(
-        decide(secs(10), throttled(secs(10))),
-        Decision::Stop(StopReason::DeadlineTooClose)
-    );
+    assert_eq!(decide(secs(1), TRANSIENT), Decision::Stop(StopReason::DeadlineTooClose));
+    assert_eq!(decide(Duration::from_millis(1_001), TRANSIENT), Decision::RetryAt(NOW + secs(1)));
+    assert_eq!(decide(secs(10), throttled(secs(10))), Decision::Stop(StopReason::DeadlineTooClose));
     let unauthorized = Failure::new(Delivery::Rejected, Recovery::Reauthenticate);
-    assert_eq!(
-        decide(secs(0), unauthorized),
-        Decision::Stop(StopReason::DeadlineTooClose)
-    );
+    assert_eq!(decide(secs(0), unauthorized), Decision::Stop(StopReason::DeadlineTooClose));
 }
 
 #[test]
@@ -212,15 +168,12 @@ fn r7_the_table_of_fates_and_repeats() {
                 (Reauthenticate, R) => "reauthenticate",
                 _ => expected,
             };
-            let got = match start(repeat).after_failure(
-                Failure::new(delivery, recovery),
-                NOW,
-                &Rng::seeded(7),
-            ) {
-                Decision::RetryAt(_) => R,
-                Decision::Reauthenticate => "reauthenticate",
-                Decision::Stop(reason) => reason.as_str(),
-            };
+            let got =
+                match start(repeat).after_failure(Failure::new(delivery, recovery), NOW, &Rng::seeded(7)) {
+                    Decision::RetryAt(_) => R,
+                    Decision::Reauthenticate => "reauthenticate",
+                    Decision::Stop(reason) => reason.as_str(),
+                };
             assert_eq!(got, expected, "{delivery} {recovery} {repeat:?}");
         }
     }
@@ -230,18 +183,12 @@ fn r7_the_table_of_fates_and_repeats() {
 fn reauthentication_happens_once_and_uses_up_no_retry() {
     let (mut call, rng) = (start(Repeat::Unsafe), Rng::seeded(8));
     let unauthorized = Failure::new(Delivery::Rejected, Recovery::Reauthenticate);
-    assert_eq!(
-        call.after_failure(unauthorized, NOW, &rng),
-        Decision::Reauthenticate
-    );
+    assert_eq!(call.after_failure(unauthorized, NOW, &rng), Decision::Reauthenticate);
     (0..3).for_each(|_| _ = pause(call.after_failure(TRANSIENT, NOW, &rng)));
     let decision = call.after_failure(unauthorized, NOW, &rng);
     assert_eq!(decision, Decision::Stop(StopReason::ReauthenticationFailed));
     let mut never = Retry::new(&RetryPolicy::never(), Repeat::Safe, Deadline::NONE);
-    assert_eq!(
-        never.after_failure(unauthorized, NOW, &rng),
-        Decision::Reauthenticate
-    );
+    assert_eq!(never.after_failure(unauthorized, NOW, &rng), Decision::Reauthenticate);
 }
 
 #[test]
@@ -249,10 +196,7 @@ fn r13_a_local_refusal_is_parked_and_not_retried() {
     let at = NOW + secs(5);
     let refused = Failure::new(Delivery::NotSent, Recovery::Refused);
     let decide = |failure| start(Repeat::Safe).after_failure(failure, NOW, &Rng::seeded(9));
-    assert_eq!(
-        decide(refused.not_before(at)),
-        Decision::Stop(StopReason::RetryLater { at })
-    );
+    assert_eq!(decide(refused.not_before(at)), Decision::Stop(StopReason::RetryLater { at }));
     assert_eq!(decide(refused), Decision::Stop(StopReason::NotRetryable));
 }
 
@@ -283,28 +227,17 @@ async fn run(
     clock: &Clock,
     repeat: Repeat,
     failures: &[Fails],
-) -> (
-    Vec<Duration>,
-    Vec<bool>,
-    Result<(), martlet_resilience::Exhausted<Fails>>,
-) {
+) -> (Vec<Duration>, Vec<bool>, Result<(), martlet_resilience::Exhausted<Fails>>) {
     let (mut times, mut renewed) = (Vec::new(), Vec::new());
     let rng = Rng::seeded(1);
     let policy = plain(3);
     let result = manual
-        .drive(retry(
-            &policy,
-            repeat,
-            Deadline::NONE,
-            clock,
-            &rng,
-            async |attempt| {
-                times.push(clock.now().since(Moment::ZERO));
-                renewed.push(attempt.reauthenticate);
-                assert_eq!(attempt.number as usize, times.len());
-                failures.get(times.len() - 1).cloned().map_or(Ok(()), Err)
-            },
-        ))
+        .drive(retry(&policy, repeat, Deadline::NONE, clock, &rng, async |attempt| {
+            times.push(clock.now().since(Moment::ZERO));
+            renewed.push(attempt.reauthenticate);
+            assert_eq!(attempt.number as usize, times.len());
+            failures.get(times.len() - 1).cloned().map_or(Ok(()), Err)
+        }))
         .await;
     (times, renewed, result)
 }
@@ -325,10 +258,7 @@ async fn the_driver_asks_for_a_new_credential_at_once() {
     let clock = manual.clock();
     let unauthorized = Fails(Delivery::Rejected, Recovery::Reauthenticate, None);
     let (times, renewed, result) = run(&manual, &clock, Repeat::Unsafe, &[unauthorized]).await;
-    assert_eq!(
-        (times, renewed),
-        (vec![secs(0), secs(0)], vec![false, true])
-    );
+    assert_eq!((times, renewed), (vec![secs(0), secs(0)], vec![false, true]));
     assert!(result.is_ok());
 }
 
@@ -338,11 +268,7 @@ async fn r5_a_retry_after_of_seven_seconds_is_waited_for() {
     let manual = ManualClock::new();
     let clock = manual.clock();
     let after = hint::parse_retry_after("7", clock.wall()).unwrap();
-    let busy = Fails(
-        Delivery::Rejected,
-        Recovery::Throttled,
-        Some(clock.wall() + after),
-    );
+    let busy = Fails(Delivery::Rejected, Recovery::Throttled, Some(clock.wall() + after));
     let (times, _, result) = run(&manual, &clock, Repeat::Unsafe, &[busy]).await;
     assert!(result.is_ok() && times[1] >= secs(7), "{times:?}");
 }
@@ -353,20 +279,13 @@ async fn r14_a_jump_of_the_calendar_changes_no_pause() {
     let clock = manual.clock();
     let policy = plain(1);
     let rng = Rng::seeded(1);
-    let result = manual.drive(retry(
-        &policy,
-        Repeat::Safe,
-        Deadline::NONE,
-        &clock,
-        &rng,
-        async |attempt| {
-            if attempt.number == 1 {
-                manual.set_wall(Timestamp::UNIX_EPOCH);
-                return Err(Fails(Delivery::NotSent, Recovery::Transient, None));
-            }
-            Ok(clock.now())
-        },
-    ));
+    let result = manual.drive(retry(&policy, Repeat::Safe, Deadline::NONE, &clock, &rng, async |attempt| {
+        if attempt.number == 1 {
+            manual.set_wall(Timestamp::UNIX_EPOCH);
+            return Err(Fails(Delivery::NotSent, Recovery::Transient, None));
+        }
+        Ok(clock.now())
+    }));
     assert_eq!(result.await.unwrap(), Moment::ZERO + secs(1));
 }
 
@@ -383,10 +302,7 @@ async fn the_last_error_says_whether_an_earlier_attempt_may_have_been_applied() 
     let error = result.unwrap_err();
     assert_eq!(error.error.delivery(), Delivery::NotSent);
     assert_eq!(error.delivery(), Delivery::Unknown);
-    assert_eq!(
-        error.to_string(),
-        "gave up after 4 attempts: all retries are used up"
-    );
+    assert_eq!(error.to_string(), "gave up after 4 attempts: all retries are used up");
 }
 
 #[tokio::test]
@@ -394,14 +310,9 @@ async fn r11_dropping_the_driver_while_it_sleeps_leaves_nothing_behind() {
     let manual = ManualClock::new();
     let clock = manual.clock();
     let (policy, rng) = (plain(3), Rng::seeded(1));
-    let call = retry(
-        &policy,
-        Repeat::Safe,
-        Deadline::NONE,
-        &clock,
-        &rng,
-        async |_| Err::<(), _>(Fails(Delivery::NotSent, Recovery::Transient, None)),
-    );
+    let call = retry(&policy, Repeat::Safe, Deadline::NONE, &clock, &rng, async |_| {
+        Err::<(), _>(Fails(Delivery::NotSent, Recovery::Transient, None))
+    });
     let soon = Deadline::after(clock.now(), Duration::from_millis(500));
     assert!(manual.drive(clock.within(soon, call)).await.is_none());
     assert_eq!(manual.sleepers(), 0);
@@ -413,20 +324,9 @@ async fn the_driver_can_run_on_a_task_of_its_own() {
     let clock = manual.clock();
     let task = tokio::spawn(async move {
         let (policy, rng) = (RetryPolicy::seed(), Rng::system());
-        retry(
-            &policy,
-            Repeat::Safe,
-            Deadline::NONE,
-            &clock,
-            &rng,
-            async |attempt| {
-                if attempt.number == 1 {
-                    Err(Fails(Delivery::NotSent, Recovery::Transient, None))
-                } else {
-                    Ok(1)
-                }
-            },
-        )
+        retry(&policy, Repeat::Safe, Deadline::NONE, &clock, &rng, async |attempt| {
+            if attempt.number == 1 { Err(Fails(Delivery::NotSent, Recovery::Transient, None)) } else { Ok(1) }
+        })
         .await
     });
     assert_eq!(manual.drive(task).await.unwrap().unwrap(), 1);

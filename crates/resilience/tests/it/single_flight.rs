@@ -29,12 +29,7 @@ impl Work {
                 self.0.fetch_add(1, SeqCst);
             }
         }
-        let Work {
-            go,
-            begun,
-            ended,
-            finished,
-        } = self.clone();
+        let Work { go, begun, ended, finished } = self.clone();
         async move {
             let _ends = Ends(ended);
             begun.fetch_add(1, SeqCst);
@@ -45,11 +40,7 @@ impl Work {
     }
 
     fn counts(&self) -> (usize, usize, usize) {
-        (
-            self.begun.load(SeqCst),
-            self.finished.load(SeqCst),
-            self.ended.load(SeqCst),
-        )
+        (self.begun.load(SeqCst), self.finished.load(SeqCst), self.ended.load(SeqCst))
     }
 }
 
@@ -63,11 +54,7 @@ async fn settle() {
 #[tokio::test]
 async fn s1_ten_thousand_callers_make_one_execution_and_do_not_spin() {
     // tower-resilience-coalesce 0.13: waiters polled for the whole upstream call.
-    let (flights, work, polls) = (
-        Flights::new(),
-        Work::default(),
-        Arc::new(AtomicUsize::new(0)),
-    );
+    let (flights, work, polls) = (Flights::new(), Work::default(), Arc::new(AtomicUsize::new(0)));
     let callers: Vec<_> = (0..10_000)
         .map(|_| {
             let (flights, work, polls) = (flights.clone(), work.clone(), Arc::clone(&polls));
@@ -122,11 +109,7 @@ async fn s3_the_last_waiter_takes_the_work_down() {
             })
             .collect();
         settle().await;
-        assert_eq!(
-            work.counts(),
-            (round, 0, round - 1),
-            "a new caller starts anew"
-        );
+        assert_eq!(work.counts(), (round, 0, round - 1), "a new caller starts anew");
         callers.iter().for_each(|c| c.abort());
         settle().await;
         assert_eq!((work.counts(), flights.in_flight()), ((round, 0, round), 0));
@@ -228,10 +211,7 @@ async fn s5_a_panic_reaches_every_waiter_and_frees_the_key() {
         }),
         flights.run("k", || async { unreachable!("joined the first") })
     );
-    assert_eq!(
-        (a, b),
-        (Err(FlightError::Panicked), Err(FlightError::Panicked))
-    );
+    assert_eq!((a, b), (Err(FlightError::Panicked), Err(FlightError::Panicked)));
     assert_eq!(flights.run("k", || async { Ok(1) }).await, Ok(Ok(1)));
 }
 
@@ -267,33 +247,22 @@ async fn s6_a_waiter_with_a_shorter_deadline_gives_up_alone() {
             })
         })
         .await;
-    assert_eq!(
-        (patient, gave_up_at),
-        (Ok(Ok(1)), Moment::ZERO + Duration::from_secs(1))
-    );
+    assert_eq!((patient, gave_up_at), (Ok(Ok(1)), Moment::ZERO + Duration::from_secs(1)));
     assert_eq!(clock.now(), Moment::ZERO + Duration::from_secs(10));
 }
 
 #[tokio::test]
 async fn keys_do_not_share() {
     let flights = Flights::new();
-    let (a, b) = tokio::join!(
-        flights.run("a", || async { Ok(1) }),
-        flights.run("b", || async { Ok(2) })
-    );
+    let (a, b) = tokio::join!(flights.run("a", || async { Ok(1) }), flights.run("b", || async { Ok(2) }));
     assert_eq!((a, b), (Ok(Ok(1)), Ok(Ok(2))));
 }
 
 #[test]
 fn the_end_of_the_runtime_is_an_error_and_not_a_hang() {
     let flights = Flights::new();
-    let (other, here) = [(); 2]
-        .map(|()| {
-            tokio::runtime::Builder::new_current_thread()
-                .build()
-                .unwrap()
-        })
-        .into();
+    let (other, here) =
+        [(); 2].map(|()| tokio::runtime::Builder::new_current_thread().build().unwrap()).into();
     let started = {
         let flights = flights.clone();
         other.spawn(async move { flights.run_detached("k", std::future::pending).await })
