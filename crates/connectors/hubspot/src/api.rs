@@ -1,0 +1,5 @@
+//! The typed API, one file by kind of use.
+
+pub(crate) mod bulk;
+pub(crate) mod contacts;
+pub(crate) mod search;

@@ -1,0 +1,5 @@
+//! What HubSpot sends and takes.
+
+pub(crate) mod contact;
+pub(crate) mod error;
+pub(crate) mod time;

@@ -1,0 +1,264 @@
+//! The contacts of the simulated account: seeded ones, and what was written over them.
+
+use super::reply::Failure;
+use super::seed;
+use martlet_base::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+/// Internal name, label, type, field type.
+pub(super) const PROPERTIES: &[(&str, &str, &str, &str)] = &[
+    ("email", "Email", "string", "text"),
+    ("firstname", "First Name", "string", "text"),
+    ("lastname", "Last Name", "string", "text"),
+    ("company", "Company Name", "string", "text"),
+    ("city", "City", "string", "text"),
+    ("lifecyclestage", "Lifecycle Stage", "enumeration", "radio"),
+    ("favorite_color", "Favorite color", "string", "text"),
+    ("loyalty_tier", "Loyalty tier", "enumeration", "select"),
+    ("last_order_value", "Last order value", "number", "number"),
+    ("hs_language", "Preferred language", "enumeration", "select"),
+    ("hs_email_optout", "Unsubscribed from all email", "enumeration", "booleancheckbox"),
+    ("hs_object_id", "Record ID", "number", "number"),
+    ("createdate", "Create Date", "datetime", "date"),
+    ("lastmodifieddate", "Last Modified Date", "datetime", "date"),
+];
+
+pub(super) fn kind_of(name: &str) -> Option<&'static str> {
+    PROPERTIES.iter().find(|(known, ..)| *known == name).map(|(_, _, kind, _)| *kind)
+}
+
+/// A contact that was written; it replaces the seeded one of the same id.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Stored {
+    pub(super) properties: BTreeMap<String, String>,
+    pub(super) created: u64,
+    pub(super) modified: u64,
+    pub(super) archived: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Data {
+    seed: u64,
+    living: u64,
+    seeded: u64,
+    stored: BTreeMap<u64, Stored>,
+    /// Of stored contacts that live, without regard to case.
+    emails: HashMap<String, u64>,
+}
+
+/// A contact, wherever it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Object<'a> {
+    Seeded { seed: u64, index: u64, archived: bool },
+    Stored(u64, &'a Stored),
+}
+
+pub(super) fn iso(millis: u64) -> String {
+    let text = Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX)).to_string();
+    // HubSpot leaves no zeros out.
+    if text.len() == 20 { format!("{}.000Z", &text[..19]) } else { text }
+}
+
+impl Object<'_> {
+    pub(super) fn id(&self) -> u64 {
+        match *self {
+            Self::Seeded { seed, index, .. } => seed::id(seed, index),
+            Self::Stored(id, _) => id,
+        }
+    }
+
+    pub(super) fn created(&self) -> u64 {
+        match *self {
+            Self::Seeded { seed, index, .. } => seed::created(seed, index),
+            Self::Stored(_, stored) => stored.created,
+        }
+    }
+
+    pub(super) fn modified(&self) -> u64 {
+        match *self {
+            Self::Seeded { seed, index, .. } => seed::modified(seed, index),
+            Self::Stored(_, stored) => stored.modified,
+        }
+    }
+
+    pub(super) fn archived(&self) -> Option<u64> {
+        match *self {
+            Self::Seeded { archived, .. } => archived.then(|| self.modified()),
+            Self::Stored(_, stored) => stored.archived,
+        }
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        Some(match (name, *self) {
+            ("hs_object_id", _) => self.id().to_string().into(),
+            ("createdate", _) => iso(self.created()).into(),
+            ("lastmodifieddate", _) => iso(self.modified()).into(),
+            (_, Self::Seeded { seed, index, .. }) => seed::text(seed, index, name)?,
+            (_, Self::Stored(_, stored)) => stored.properties.get(name)?.as_str().into(),
+        })
+    }
+
+    fn to_stored(self) -> Stored {
+        let properties = match self {
+            Self::Stored(_, stored) => stored.properties.clone(),
+            Self::Seeded { seed, index, .. } => PROPERTIES
+                .iter()
+                .filter_map(|(name, ..)| {
+                    Some(((*name).to_owned(), seed::text(seed, index, name)?.into_owned()))
+                })
+                .collect(),
+        };
+        Stored { properties, created: self.created(), modified: self.modified(), archived: self.archived() }
+    }
+}
+
+impl Data {
+    pub(super) fn new(seed: u64, living: u64) -> Self {
+        let seeded = living + seed::archived_contacts(living);
+        Self { seed, living, seeded, stored: BTreeMap::new(), emails: HashMap::new() }
+    }
+
+    fn seeded(&self, index: u64) -> Object<'static> {
+        Object::Seeded { seed: self.seed, index, archived: index >= self.living }
+    }
+
+    pub(super) fn get(&self, id: u64) -> Option<Object<'_>> {
+        if let Some(stored) = self.stored.get(&id) {
+            return Some(Object::Stored(id, stored));
+        }
+        let index = seed::index_of(id).filter(|&index| index < self.seeded)?;
+        Some(self.seeded(index)).filter(|object| object.id() == id)
+    }
+
+    /// A living contact.
+    pub(super) fn find(&self, id: &str, by: &str) -> Result<Option<Object<'_>>, Failure> {
+        let found = match by {
+            "" | "hs_object_id" => id.parse().ok().and_then(|id| self.get(id)),
+            "email" => self.by_email(id),
+            other => {
+                return Err(Failure::invalid(format!(
+                    "Property '{other}' is not a unique identifier property"
+                )));
+            }
+        };
+        Ok(found.filter(|object| object.archived().is_none()))
+    }
+
+    fn by_email(&self, email: &str) -> Option<Object<'_>> {
+        let email = email.trim().to_lowercase();
+        if let Some(&id) = self.emails.get(&email) {
+            return self.get(id);
+        }
+        let index = seed::index_in_email(&email).filter(|&index| index < self.living)?;
+        let object = self.seeded(index);
+        if self.stored.contains_key(&object.id()) {
+            return None;
+        }
+        Some(object).filter(|object| object.text("email").is_some_and(|e| e.to_lowercase() == email))
+    }
+
+    /// Living contacts with ids above `after`, ascending.
+    pub(super) fn living_after(&self, after: u64) -> impl Iterator<Item = Object<'_>> {
+        let first = seed::index_of(after).unwrap_or_default().min(self.living);
+        let seeded = (first..self.living).map(|index| {
+            let object = self.seeded(index);
+            match self.stored.is_empty() {
+                true => object,
+                false => {
+                    let id = object.id();
+                    self.stored.get(&id).map_or(object, |stored| Object::Stored(id, stored))
+                }
+            }
+        });
+        // Behind the living seeded ones there are archived ones, which may have been written to, and new ones.
+        let rest = self.stored.range(seed::id_after(self.living)..).map(|(id, s)| Object::Stored(*id, s));
+        seeded.chain(rest).filter(move |object| object.id() > after && object.archived().is_none())
+    }
+
+    /// Archived contacts with ids above `after`, ascending.
+    pub(super) fn archived_after(&self, after: u64) -> Vec<Object<'_>> {
+        let stored = self.stored.iter().map(|(id, stored)| Object::Stored(*id, stored));
+        let seeded = (self.living..self.seeded)
+            .map(|index| self.seeded(index))
+            .filter(|object| !self.stored.contains_key(&object.id()));
+        let mut all: Vec<_> = stored
+            .chain(seeded)
+            .filter(|object| object.id() > after && object.archived().is_some())
+            .collect();
+        all.sort_unstable_by_key(Object::id);
+        all
+    }
+
+    /// Writes over a living contact, or creates one (`id` is `None`). The id it has.
+    pub(super) fn write(
+        &mut self,
+        id: Option<u64>,
+        properties: &BTreeMap<String, Option<String>>,
+        now: u64,
+    ) -> Result<u64, Failure> {
+        let mut stored = match id.and_then(|id| self.get(id)) {
+            Some(object) => object.to_stored(),
+            None => Stored { properties: BTreeMap::new(), created: now, modified: now, archived: None },
+        };
+        for (name, value) in properties {
+            if kind_of(name).is_none() {
+                return Err(Failure::invalid(format!("Property \"{name}\" does not exist")));
+            }
+            let Some(value) = value else { continue };
+            if name == "email" && !value.is_empty() {
+                // As lax as HubSpot: mail platforms refuse more than this.
+                if value.contains(char::is_whitespace) || !value.contains('@') {
+                    return Err(Failure::invalid(format!("Property value \"{value}\" is not a valid email")));
+                }
+                if let Some(other) = self.by_email(value).map(|object| object.id())
+                    && Some(other) != id
+                {
+                    let message = format!("Contact already exists. Existing ID: {other}");
+                    return Err(Failure::new(409, "CONFLICT", message));
+                }
+            }
+            if value.is_empty() {
+                stored.properties.remove(name);
+            } else {
+                let value = if name == "email" { value.to_lowercase() } else { value.clone() };
+                stored.properties.insert(name.clone(), value);
+            }
+        }
+        stored.modified = now;
+        let id = id.unwrap_or_else(|| {
+            let last = self.stored.last_key_value().map_or(0, |(id, _)| *id);
+            last.max(seed::id_after(self.seeded)) + 1
+        });
+        self.put(id, stored);
+        Ok(id)
+    }
+
+    /// Whether it was there to be archived.
+    pub(super) fn archive(&mut self, id: u64, now: u64) -> bool {
+        let Some(object) = self.get(id).filter(|object| object.archived().is_none()) else { return false };
+        let mut stored = object.to_stored();
+        stored.archived = Some(now);
+        stored.modified = now;
+        self.put(id, stored);
+        true
+    }
+
+    pub(super) fn put(&mut self, id: u64, stored: Stored) {
+        let email = |stored: &Stored| stored.properties.get("email").map(|email| email.to_lowercase());
+        if let Some(email) = self.stored.get(&id).and_then(email) {
+            self.emails.remove(&email);
+        }
+        if stored.archived.is_none()
+            && let Some(email) = email(&stored)
+        {
+            self.emails.insert(email, id);
+        }
+        self.stored.insert(id, stored);
+    }
+
+    pub(super) fn stored(&self, id: u64) -> Option<&Stored> {
+        self.stored.get(&id)
+    }
+}

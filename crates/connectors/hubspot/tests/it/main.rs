@@ -1,0 +1,4 @@
+//! HubSpot's client, source and simulator together.
+
+mod kit;
+mod reading;
