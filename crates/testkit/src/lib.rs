@@ -2,10 +2,16 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod host;
+mod quota_use;
+mod rate_window;
+mod scripted;
 mod serve;
 mod sim;
 mod sim_transport;
 
+pub use quota_use::QuotaUse;
+pub use rate_window::{Arrival, RateWindow};
+pub use scripted::{RecordedRequest, Script, ScriptedTransport};
 pub use serve::SimServer;
 pub use sim::{SimReply, SimRequest, SimTime, SimWrite, Simulator, WireFault};
 pub use sim_transport::SimTransport;

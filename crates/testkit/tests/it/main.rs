@@ -2,18 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; clippy sees only test functions as tests")]
 
+mod scripted;
 mod serve;
 mod sim_transport;
 
 use bytes::Bytes;
 use martlet_testkit::{SimReply, SimRequest, SimTime, SimWrite, Simulator, WireFault};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Counts and echoes; `/reset`, `/truncate/{n}`, `/stall`, `/slow/{ms}` misbehave; `/put/{key}/{value}` stores.
+/// Counts and echoes; `/reset`, `/truncate/{n}`, `/stall`, `/slow/{ms}` misbehave; `/put/{key}/{value}` and `/count` store.
 #[derive(Debug, Default)]
 struct Echo {
     restored: Mutex<Vec<(String, Vec<u8>)>>,
+    count: AtomicU64,
 }
 
 impl Simulator for Echo {
@@ -46,6 +49,10 @@ impl Simulator for Echo {
             ["slow", ms] => reply.after(Duration::from_millis(ms.parse().unwrap())),
             ["put", key, value] => {
                 reply.store([SimWrite::put(key, Bytes::copy_from_slice(value.as_bytes()))])
+            }
+            ["count"] => {
+                let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+                reply.store([SimWrite::put("count", count.to_string())])
             }
             ["delete", key] => reply.store([SimWrite::delete(key)]),
             _ => reply,
