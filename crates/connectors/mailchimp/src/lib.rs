@@ -1,2 +1,27 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod api;
+mod auth;
+mod client;
+mod model;
+pub mod operations;
+#[cfg(feature = "pipeline")]
+#[cfg_attr(docsrs, doc(cfg(feature = "pipeline")))]
+mod pipeline;
+mod platform;
+#[cfg(feature = "sim")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sim")))]
+pub mod sim;
+
+pub use api::audiences::{AudienceApi, Audiences};
+pub use api::bulk::{BulkOptions, MAX_BULK, MemberWriter};
+pub use api::members::{ListMembers, MemberSort, Members};
+pub use client::{Mailchimp, MailchimpBuilder};
+pub use model::audience::{Audience, AudienceId, AudienceStats, MergeField, MergeFieldType};
+pub use model::hash::{InvalidHash, SubscriberHash};
+pub use model::member::{BulkMember, Member, MemberReceipt, MemberStatus, MemberUpsert};
+#[cfg(feature = "pipeline")]
+#[cfg_attr(docsrs, doc(cfg(feature = "pipeline")))]
+pub use pipeline::{AudienceDestination, AudienceOptions, MemberMapping, MemberTransform};
+pub use platform::MailchimpPlatform;

@@ -334,10 +334,21 @@ impl fmt::Debug for ClientBuilder {
 }
 
 /// Gives a connector's own builder all the methods of [`ClientBuilder`], forwarded to its field:
-/// `martlet_core::forward_client_builder!(inner);` inside the `impl` block.
+/// `martlet_core::forward_client_builder!(inner);` inside the `impl` block. With `inner, except base_url` the connector
+/// writes that method itself, because its addresses need care.
 #[macro_export]
 macro_rules! forward_client_builder {
     ($inner:ident) => {
+        $crate::forward_client_builder!($inner, except base_url);
+
+        /// Another address than the platform's: a simulator, a proxy, a sandbox. Plain http is refused except on loopback.
+        #[must_use]
+        pub fn base_url(mut self, url: impl Into<String>) -> Self {
+            self.$inner = self.$inner.base_url(url);
+            self
+        }
+    };
+    ($inner:ident, except base_url) => {
         /// What sends the attempts. Required.
         #[must_use]
         pub fn transport(mut self, transport: impl $crate::Transport + 'static) -> Self {
@@ -356,13 +367,6 @@ macro_rules! forward_client_builder {
         #[must_use]
         pub fn connection(mut self, connection: $crate::base::ConnectionId) -> Self {
             self.$inner = self.$inner.connection(connection);
-            self
-        }
-
-        /// Another address than the platform's: a simulator, a proxy, a sandbox. Plain http is refused except on loopback.
-        #[must_use]
-        pub fn base_url(mut self, url: impl Into<String>) -> Self {
-            self.$inner = self.$inner.base_url(url);
             self
         }
 

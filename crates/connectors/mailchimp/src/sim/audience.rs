@@ -1,0 +1,585 @@
+//! The audience of the simulator: who is in it, and the rules by which that changes.
+
+use super::SimStats;
+use crate::{MemberStatus, SubscriberHash};
+use martlet_base::Timestamp;
+use martlet_testkit::SimWrite;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashMap};
+
+/// Somebody who is in the audience from the beginning.
+#[derive(Clone, Debug)]
+pub struct SeedMember {
+    /// The address.
+    pub email: String,
+    /// The state.
+    pub status: MemberStatus,
+    /// The merge fields by tag.
+    pub merge_fields: BTreeMap<String, String>,
+    /// Whether the API cannot subscribe this member again ("Member In Compliance State"), although others who opted out it can.
+    pub compliance: bool,
+}
+
+impl SeedMember {
+    /// A member without merge fields.
+    #[must_use]
+    pub fn new(email: impl Into<String>, status: MemberStatus) -> Self {
+        Self { email: email.into(), status, merge_fields: BTreeMap::new(), compliance: false }
+    }
+
+    /// With a merge field.
+    #[must_use]
+    pub fn merge_field(mut self, tag: impl Into<String>, value: impl Into<String>) -> Self {
+        self.merge_fields.insert(tag.into(), value.into());
+        self
+    }
+
+    /// One whom the API cannot subscribe again.
+    #[must_use]
+    pub const fn in_compliance_state(mut self) -> Self {
+        self.compliance = true;
+        self
+    }
+}
+
+/// A member as it is kept and stored: short names, because there may be 200,000.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Stored {
+    /// The order of creation.
+    #[serde(rename = "n")]
+    seq: u64,
+    #[serde(rename = "e")]
+    email: Box<str>,
+    #[serde(rename = "s")]
+    status: MemberStatus,
+    /// Merge field by number; an object as its JSON text.
+    #[serde(rename = "m")]
+    merge: Vec<(u16, Box<str>)>,
+    /// Seconds since the Unix epoch; 0 when it never opted in.
+    #[serde(rename = "o")]
+    opt_in: i64,
+    #[serde(rename = "c")]
+    changed: i64,
+    #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
+    compliance: bool,
+    /// Whether it had opted out or bounced when it was archived.
+    #[serde(rename = "a", default, skip_serializing_if = "std::ops::Not::not")]
+    archived_closed: bool,
+    /// Deleted for good.
+    #[serde(rename = "d", default, skip_serializing_if = "std::ops::Not::not")]
+    forgotten: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Field {
+    pub(super) tag: String,
+    pub(super) name: String,
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) merge_id: u16,
+}
+
+/// A refusal in the words of the platform.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) title: &'static str,
+    pub(super) detail: String,
+    pub(super) errors: Vec<(String, String)>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: u16, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, title, detail: detail.into(), errors: Vec::new() }
+    }
+
+    pub(super) fn field(mut self, field: &str, message: &str) -> Self {
+        self.errors.push((field.to_owned(), message.to_owned()));
+        self
+    }
+
+    fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(400, "Invalid Resource", detail)
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::new(404, "Resource Not Found", "The requested resource could not be found.")
+    }
+}
+
+/// What a write asks for.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct MemberBody {
+    #[serde(default)]
+    pub(super) email_address: Option<String>,
+    #[serde(default)]
+    pub(super) status: Option<String>,
+    #[serde(default)]
+    pub(super) status_if_new: Option<String>,
+    #[serde(default)]
+    pub(super) merge_fields: Map<String, Value>,
+}
+
+/// Which members to list.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub(super) status: Option<String>,
+    pub(super) since_last_changed: Option<Timestamp>,
+    pub(super) by_change: bool,
+    pub(super) descending: bool,
+    pub(super) offset: usize,
+    pub(super) count: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Audience {
+    pub(super) id: String,
+    pub(super) name: String,
+    fields: Vec<Field>,
+    members: Vec<Stored>,
+    places: HashMap<SubscriberHash, u32>,
+    resubscribed: u64,
+}
+
+/// What is stored under the hash of an address that was given up.
+const MOVED: &[u8] = b"null";
+const TEXT_MAX: usize = 255;
+const INVALID_FIELDS: &str = "Your merge fields were invalid.";
+
+impl Audience {
+    pub(super) fn new(id: &str, name: &str, seed: Vec<SeedMember>) -> Self {
+        let defaults = [
+            ("ADDRESS", "Address", "address"),
+            ("BIRTHDAY", "Birthday", "birthday"),
+            ("FNAME", "First Name", "text"),
+            ("LNAME", "Last Name", "text"),
+            ("PHONE", "Phone Number", "phone"),
+        ];
+        let mut audience = Self {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            fields: Vec::new(),
+            members: Vec::with_capacity(seed.len()),
+            places: HashMap::with_capacity(seed.len()),
+            resubscribed: 0,
+        };
+        for (tag, name, kind) in defaults {
+            audience.add_field(tag, name, kind);
+        }
+        for member in seed {
+            for tag in member.merge_fields.keys() {
+                if audience.field(tag).is_none() {
+                    audience.add_field(tag, tag, "text");
+                }
+            }
+            let merge = member
+                .merge_fields
+                .iter()
+                .filter_map(|(tag, value)| Some((audience.field(tag)?.merge_id, value.as_str().into())));
+            let opted_in = !matches!(member.status, MemberStatus::Pending | MemberStatus::Transactional);
+            let stored = Stored {
+                seq: audience.members.len() as u64,
+                merge: merge.collect(),
+                email: member.email.into(),
+                status: member.status,
+                // A fixed past: the same seed gives the same audience.
+                opt_in: if opted_in { 1_600_000_000 } else { 0 },
+                changed: 1_600_000_000,
+                compliance: member.compliance,
+                archived_closed: false,
+                forgotten: false,
+            };
+            audience.put(SubscriberHash::of(&stored.email), stored);
+        }
+        audience
+    }
+
+    fn put(&mut self, hash: SubscriberHash, stored: Stored) -> usize {
+        if let Some(&place) = self.places.get(&hash) {
+            self.members[place as usize] = stored;
+            return place as usize;
+        }
+        let place = self.members.len();
+        self.places.insert(hash, u32::try_from(place).expect("a simulated audience fits in memory"));
+        self.members.push(stored);
+        place
+    }
+
+    pub(super) fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    pub(super) fn field(&self, tag: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.tag == tag)
+    }
+
+    fn add_field(&mut self, tag: &str, name: &str, kind: &str) -> Field {
+        let merge_id = u16::try_from(self.fields.len() + 1).unwrap_or(u16::MAX);
+        let field = Field { tag: tag.to_owned(), name: name.to_owned(), kind: kind.to_owned(), merge_id };
+        self.fields.push(field.clone());
+        field
+    }
+
+    /// Creates a merge field.
+    pub(super) fn create_field(
+        &mut self,
+        tag: &str,
+        name: &str,
+        kind: &str,
+    ) -> Result<(Field, SimWrite), Refusal> {
+        if name.is_empty() || kind.is_empty() {
+            return Err(Refusal::invalid("The resource submitted could not be validated.")
+                .field("name", "This value should not be blank."));
+        }
+        if tag.is_empty() || tag.len() > 10 || tag == "EMAIL" {
+            return Err(Refusal::invalid(INVALID_FIELDS).field("tag", "A tag has at most 10 characters"));
+        }
+        if self.field(tag).is_some() {
+            let detail = format!("A Merge Field with the tag \"{tag}\" already exists for this list.");
+            return Err(Refusal::new(400, "Invalid Resource", detail));
+        }
+        let field = self.add_field(tag, name, kind);
+        let value = serde_json::to_vec(&field).expect("a field serialises");
+        let write = SimWrite::put(format!("{}/field.{:05}", self.id, field.merge_id), value);
+        Ok((field, write))
+    }
+
+    /// Takes back what was stored.
+    pub(super) fn restore(&mut self, key: &str, value: &[u8]) {
+        let Some((list, name)) = key.split_once('/') else { return };
+        if list != self.id {
+            return;
+        }
+        match name.parse::<SubscriberHash>() {
+            Ok(hash) if value == MOVED => self.unlink(hash),
+            Ok(hash) => {
+                if let Ok(stored) = serde_json::from_slice(value) {
+                    self.put(hash, stored);
+                }
+            }
+            Err(_) => {
+                let field = serde_json::from_slice::<Field>(value).ok();
+                self.fields.extend(field.filter(|field| self.field(&field.tag).is_none()));
+            }
+        }
+    }
+
+    /// Nobody is under this hash any more: the address changed.
+    fn unlink(&mut self, hash: SubscriberHash) {
+        if let Some(place) = self.places.remove(&hash) {
+            self.members[place as usize].forgotten = true;
+        }
+    }
+
+    fn find(&self, hash: SubscriberHash) -> Option<&Stored> {
+        let place = *self.places.get(&hash)?;
+        Some(&self.members[place as usize]).filter(|member| !member.forgotten)
+    }
+
+    /// A member, archived ones included.
+    pub(super) fn member(
+        &self,
+        hash: SubscriberHash,
+        wants: impl Fn(&str) -> bool,
+    ) -> Result<Value, Refusal> {
+        let member = self.find(hash).ok_or_else(Refusal::not_found)?;
+        Ok(self.show(hash, member, wants))
+    }
+
+    /// A page, and how many there are in all.
+    pub(super) fn list(&self, listing: &Listing, wants: impl Fn(&str) -> bool) -> (Vec<Value>, usize) {
+        let since = listing.since_last_changed.map(Timestamp::as_secs);
+        let mut chosen: Vec<(i64, u64, &Stored)> = self
+            .members
+            .iter()
+            .filter(|member| !member.forgotten)
+            .filter(|member| listing.status.as_ref().is_none_or(|status| member.status.as_str() == status))
+            .filter(|member| since.is_none_or(|since| member.changed >= since))
+            .map(|member| {
+                (if listing.by_change { member.changed } else { member.opt_in }, member.seq, member)
+            })
+            .collect();
+        // By sequence where the times are equal: the same question gives the same order.
+        chosen.sort_by_key(|(time, seq, _)| (*time, *seq));
+        if listing.descending {
+            chosen.reverse();
+        }
+        let page = chosen.iter().skip(listing.offset).take(listing.count);
+        let page = page.map(|(_, _, member)| self.show(SubscriberHash::of(&member.email), member, &wants));
+        (page.collect(), chosen.len())
+    }
+
+    fn show(&self, hash: SubscriberHash, member: &Stored, wants: impl Fn(&str) -> bool) -> Value {
+        let mut out = Map::new();
+        let mut put = |name: &str, value: &dyn Fn() -> Value| {
+            if wants(name) {
+                out.insert(name.to_owned(), value());
+            }
+        };
+        let id = hash.to_string();
+        let text = |tag: &str| self.field(tag).and_then(|field| merge_value(member, field));
+        put("id", &|| id.as_str().into());
+        put("email_address", &|| (*member.email).into());
+        put("unique_email_id", &|| id[..10].into());
+        put("contact_id", &|| format!("{:032x}", member.seq).into());
+        put("full_name", &|| {
+            let names = [text("FNAME"), text("LNAME")];
+            names.into_iter().flatten().filter(|n| !n.is_empty()).collect::<Vec<_>>().join(" ").into()
+        });
+        put("web_id", &|| (400_000_000 + member.seq).into());
+        put("email_type", &|| "html".into());
+        put("status", &|| member.status.as_str().into());
+        put("merge_fields", &|| {
+            let fields = self.fields.iter().map(|field| {
+                let text = merge_value(member, field).unwrap_or_default();
+                let value = match field.kind.as_str() {
+                    "number" | "address" => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+                    _ => text.into(),
+                };
+                (field.tag.clone(), value)
+            });
+            Value::Object(fields.collect())
+        });
+        put("stats", &|| json!({ "avg_open_rate": 0, "avg_click_rate": 0 }));
+        put("timestamp_opt", &|| match member.opt_in {
+            0 => "".into(),
+            secs => time(secs).into(),
+        });
+        put("member_rating", &|| 2.into());
+        put("last_changed", &|| time(member.changed).into());
+        put("language", &|| "".into());
+        put("vip", &|| false.into());
+        put("list_id", &|| self.id.as_str().into());
+        put("tags_count", &|| 0.into());
+        put("tags", &|| json!([]));
+        put("_links", &|| {
+            let base = format!("https://us1.api.mailchimp.com/3.0/lists/{}/members/{id}", self.id);
+            json!([{ "rel": "self", "href": base, "method": "GET" }])
+        });
+        Value::Object(out)
+    }
+
+    /// Creates or changes the member under `hash`, and tells whether it is new. `hash` is that of the address unless the
+    /// address shall change.
+    pub(super) fn write(
+        &mut self,
+        hash: SubscriberHash,
+        body: &MemberBody,
+        now: Timestamp,
+    ) -> Result<(bool, SubscriberHash, Vec<SimWrite>), Refusal> {
+        let merge = self.merge_of(&body.merge_fields)?;
+        if let Some(email) = body.email_address.as_deref() {
+            check_address(email)?;
+        }
+        // An archived member counts as new when it comes back (unconfirmed).
+        let known = self.find(hash).filter(|member| member.status != MemberStatus::Archived);
+        let (created, mut member) = match known.cloned() {
+            Some(member) => (false, member),
+            None => (true, self.fresh(hash, body, now)?),
+        };
+        let was_closed = if created { member.archived_closed } else { is_closed(&member.status) };
+        let wanted = body.status.as_deref().or(body.status_if_new.as_deref().filter(|_| created));
+        if created && wanted.is_none() {
+            return Err(Refusal::invalid("The resource submitted could not be validated.")
+                .field("status_if_new", "This value should not be blank."));
+        }
+        if let Some(wanted) = wanted.map(MemberStatus::from) {
+            self.set_status(&mut member, wanted, was_closed, now)?;
+        }
+        let mut at = hash;
+        if let Some(email) = body.email_address.as_deref() {
+            at = SubscriberHash::of(email);
+            if at != hash && self.find(at).is_some() {
+                return Err(member_exists(email));
+            }
+            member.email = email.into();
+        }
+        for (id, value) in merge {
+            member.merge.retain(|(known, _)| *known != id);
+            if !value.is_empty() {
+                member.merge.push((id, value.into()));
+            }
+        }
+        member.changed = now.as_secs();
+        let mut writes = vec![SimWrite::put(format!("{}/{at}", self.id), json_of(&member))];
+        if at != hash {
+            self.unlink(hash);
+            writes.push(SimWrite::put(format!("{}/{hash}", self.id), MOVED));
+        }
+        self.put(at, member);
+        Ok((created, at, writes))
+    }
+
+    /// A member that is not there, or only in the archive.
+    fn fresh(&self, hash: SubscriberHash, body: &MemberBody, now: Timestamp) -> Result<Stored, Refusal> {
+        let Some(email) = body.email_address.as_deref() else { return Err(Refusal::not_found()) };
+        let place = self.places.get(&hash);
+        let before = place.map(|place| &self.members[*place as usize]);
+        if before.is_some_and(|before| before.forgotten) {
+            let detail = format!(
+                "{email} was permanently deleted and cannot be re-imported. The contact must re-subscribe to get \
+                 back on the list."
+            );
+            return Err(Refusal::new(400, "Forgotten Email Not Subscribed", detail));
+        }
+        Ok(Stored {
+            seq: before.map_or(self.members.len() as u64, |before| before.seq),
+            email: email.into(),
+            status: MemberStatus::Archived,
+            merge: before.map(|before| before.merge.clone()).unwrap_or_default(),
+            opt_in: now.as_secs(),
+            changed: now.as_secs(),
+            compliance: before.is_some_and(|before| before.compliance),
+            archived_closed: before.is_some_and(|before| before.archived_closed),
+            forgotten: false,
+        })
+    }
+
+    fn set_status(
+        &mut self,
+        member: &mut Stored,
+        wanted: MemberStatus,
+        was_closed: bool,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        if matches!(wanted, MemberStatus::Other(_) | MemberStatus::Archived) {
+            return Err(Refusal::invalid("The resource submitted could not be validated.")
+                .field("status", "The value you selected is not a valid choice."));
+        }
+        let opens = matches!(wanted, MemberStatus::Subscribed | MemberStatus::Pending);
+        if opens && was_closed {
+            if member.status == MemberStatus::Cleaned || member.compliance {
+                let detail = format!(
+                    "{} is already a list member in compliance state due to unsubscribe, bounce, or compliance \
+                     review and cannot be subscribed.",
+                    member.email
+                );
+                return Err(Refusal::new(400, "Member In Compliance State", detail));
+            }
+            self.resubscribed += 1;
+        }
+        if wanted == MemberStatus::Subscribed && member.status != MemberStatus::Subscribed {
+            member.opt_in = now.as_secs();
+        }
+        member.archived_closed = false;
+        member.status = wanted;
+        Ok(())
+    }
+
+    fn merge_of(&self, fields: &Map<String, Value>) -> Result<Vec<(u16, String)>, Refusal> {
+        let invalid = |tag: &str, message: &str| Err(Refusal::invalid(INVALID_FIELDS).field(tag, message));
+        let mut out = Vec::with_capacity(fields.len());
+        for (tag, value) in fields {
+            let Some(field) = self.field(tag) else {
+                return invalid(tag, "There is no such merge field in this list");
+            };
+            let text = match value {
+                Value::String(text) => text.clone(),
+                Value::Null => String::new(),
+                other => other.to_string(),
+            };
+            match field.kind.as_str() {
+                "number" if !text.is_empty() && text.parse::<f64>().is_err() => {
+                    return invalid(tag, "Please enter a number");
+                }
+                "address" if !text.is_empty() && !value.is_object() => {
+                    return invalid(tag, "Please enter a complete address");
+                }
+                "address" => {}
+                _ if text.len() > TEXT_MAX => {
+                    return invalid(tag, "Please enter a value of at most 255 characters");
+                }
+                _ => {}
+            }
+            out.push((field.merge_id, text));
+        }
+        Ok(out)
+    }
+
+    /// Archives a member.
+    pub(super) fn archive(&mut self, hash: SubscriberHash, now: Timestamp) -> Result<SimWrite, Refusal> {
+        let mut member = self.find(hash).ok_or_else(Refusal::not_found)?.clone();
+        if matches!(member.status, MemberStatus::Cleaned | MemberStatus::Pending | MemberStatus::Archived) {
+            let detail = "This list member cannot be removed. Can not archive a contact that is bounced, pending or \
+                          archived";
+            return Err(Refusal::new(405, "Method Not Allowed", detail));
+        }
+        member.archived_closed = is_closed(&member.status);
+        member.status = MemberStatus::Archived;
+        member.changed = now.as_secs();
+        Ok(self.replace(hash, member))
+    }
+
+    /// Deletes a member for good.
+    pub(super) fn forget(&mut self, hash: SubscriberHash, now: Timestamp) -> Result<SimWrite, Refusal> {
+        let mut member = self.find(hash).ok_or_else(Refusal::not_found)?.clone();
+        member.forgotten = true;
+        member.merge = Vec::new();
+        member.changed = now.as_secs();
+        Ok(self.replace(hash, member))
+    }
+
+    fn replace(&mut self, hash: SubscriberHash, member: Stored) -> SimWrite {
+        let write = SimWrite::put(format!("{}/{hash}", self.id), json_of(&member));
+        self.put(hash, member);
+        write
+    }
+
+    /// Whether somebody is there who is not archived.
+    pub(super) fn is_present(&self, hash: SubscriberHash) -> bool {
+        self.find(hash).is_some_and(|member| member.status != MemberStatus::Archived)
+    }
+
+    pub(super) fn stats(&self) -> SimStats {
+        let mut stats = SimStats { resubscribed: self.resubscribed, ..SimStats::default() };
+        for member in self.members.iter().filter(|member| !member.forgotten) {
+            stats.members += 1;
+            match member.status {
+                MemberStatus::Subscribed => stats.subscribed += 1,
+                MemberStatus::Unsubscribed => stats.unsubscribed += 1,
+                MemberStatus::Cleaned => stats.cleaned += 1,
+                MemberStatus::Archived => {
+                    stats.archived += 1;
+                    stats.members -= 1;
+                }
+                _ => {}
+            }
+        }
+        stats
+    }
+}
+
+pub(super) fn member_exists(email: &str) -> Refusal {
+    let detail = format!("{email} is already a list member. Use PUT to insert or update list members.");
+    Refusal::new(400, "Member Exists", detail)
+}
+
+fn is_closed(status: &MemberStatus) -> bool {
+    matches!(status, MemberStatus::Unsubscribed | MemberStatus::Cleaned)
+}
+
+fn merge_value<'m>(member: &'m Stored, field: &Field) -> Option<&'m str> {
+    member.merge.iter().find(|(id, _)| *id == field.merge_id).map(|(_, value)| &**value)
+}
+
+fn json_of(member: &Stored) -> Vec<u8> {
+    serde_json::to_vec(member).expect("a member serialises")
+}
+
+fn check_address(email: &str) -> Result<(), Refusal> {
+    let good = email.split_once('@').is_some_and(|(local, domain)| {
+        let labels = domain.split('.');
+        !local.is_empty() && labels.clone().count() > 1 && labels.clone().all(|label| !label.is_empty())
+    });
+    if good && email.matches('@').count() == 1 && !email.chars().any(|c| c.is_whitespace() || c.is_control())
+    {
+        return Ok(());
+    }
+    let detail = format!("{email} looks fake or invalid, please enter a real email address.");
+    Err(Refusal::invalid(detail))
+}
+
+fn time(secs: i64) -> String {
+    Timestamp::from_secs(secs).to_string().trim_end_matches('Z').to_owned() + "+00:00"
+}

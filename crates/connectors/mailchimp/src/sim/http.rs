@@ -1,0 +1,301 @@
+//! The endpoints of the simulator.
+
+use super::audience::{Audience, Listing, MemberBody, Refusal, member_exists};
+use super::fields::Selection;
+use crate::SubscriberHash;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use martlet_base::Timestamp;
+use martlet_testkit::{SimReply, SimRequest, SimTime};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::HashSet;
+
+const MAX_BULK: usize = 500;
+const MAX_PAGE: usize = 1000;
+
+/// Ten requests are under way already: no envelope, no headers.
+pub(super) fn too_many(id: u64) -> SimReply {
+    problem(
+        &Refusal::new(
+            429,
+            "Too Many Requests",
+            "You have exceeded the limit of 10 simultaneous connections.",
+        ),
+        id,
+    )
+}
+
+pub(super) fn answer(
+    audience: &mut Audience,
+    api_key: &str,
+    request: &SimRequest,
+    now: SimTime,
+    id: u64,
+) -> SimReply {
+    if !is_authorized(request, api_key) {
+        let detail = "Your API key may be invalid, or you've attempted to access the wrong datacenter.";
+        return problem(&Refusal::new(401, "API Key Invalid", detail), id);
+    }
+    match route(audience, request, now.wall) {
+        Ok(reply) => reply.header("x-request-id", request_id(id)),
+        Err(refusal) => problem(&refusal, id),
+    }
+}
+
+/// Basic with any user, or Bearer.
+fn is_authorized(request: &SimRequest, api_key: &str) -> bool {
+    let Some((scheme, rest)) = request.header("authorization").and_then(|value| value.split_once(' ')) else {
+        return false;
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => rest == api_key,
+        "basic" => {
+            let pair = STANDARD.decode(rest).ok().and_then(|pair| String::from_utf8(pair).ok());
+            pair.is_some_and(|pair| pair.split_once(':').is_some_and(|(_, key)| key == api_key))
+        }
+        _ => false,
+    }
+}
+
+/// Looks like the platform's; the same request gets the same one in each run.
+fn request_id(id: u64) -> String {
+    format!("{:08x}-5137-4f00-8000-{id:012x}", id.wrapping_mul(0x9e37_79b9) & 0xffff_ffff)
+}
+
+fn problem(refusal: &Refusal, id: u64) -> SimReply {
+    let mut body = json!({
+        "type": "https://mailchimp.com/developer/marketing/docs/errors/",
+        "title": refusal.title,
+        "status": refusal.status,
+        "detail": refusal.detail,
+        "instance": request_id(id),
+    });
+    if !refusal.errors.is_empty() {
+        let errors =
+            refusal.errors.iter().map(|(field, message)| json!({ "field": field, "message": message }));
+        body["errors"] = errors.collect();
+    }
+    SimReply::json(refusal.status, &body).header("content-type", "application/problem+json; charset=utf-8")
+}
+
+fn route(audience: &mut Audience, request: &SimRequest, now: Timestamp) -> Result<SimReply, Refusal> {
+    let segments = request.segments();
+    let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let [version, path @ ..] = path.as_slice() else { return Err(Refusal::not_found()) };
+    if *version != "3.0" {
+        return Err(Refusal::not_found());
+    }
+    if matches!(path, ["lists", list, ..] if *list != audience.id) {
+        return Err(Refusal::not_found());
+    }
+    let see = Selection::new(request.param("fields"), request.param("exclude_fields"));
+    let ok = |value: Value| Ok(SimReply::json(200, &see.apply(value)));
+    match (&request.method, path) {
+        (&Method::GET, ["ping"]) => ok(json!({ "health_status": "Everything's Chimpy!" })),
+        (&Method::GET, ["lists"]) => {
+            let (offset, _) = window(request)?;
+            let lists: Vec<Value> = (offset == 0).then(|| show(audience)).into_iter().collect();
+            ok(json!({ "lists": lists, "total_items": 1, "_links": [] }))
+        }
+        (&Method::GET, ["lists", _]) => ok(show(audience)),
+        (&Method::POST, ["lists", _]) => bulk(audience, request, now),
+        (&Method::GET, ["lists", list, "merge-fields"]) => {
+            let (offset, count) = window(request)?;
+            let fields =
+                audience.fields().iter().skip(offset).take(count).map(|field| show_field(field, list));
+            let fields: Vec<Value> = fields.collect();
+            let total = audience.fields().len();
+            ok(json!({ "merge_fields": fields, "list_id": list, "total_items": total, "_links": [] }))
+        }
+        (&Method::POST, ["lists", list, "merge-fields"]) => {
+            let body: Value = body(request)?;
+            let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+            let (field, write) = audience.create_field(text("tag"), text("name"), text("type"))?;
+            Ok(SimReply::json(200, &show_field(&field, list)).store([write]))
+        }
+        (&Method::GET, ["lists", list, "members"]) => {
+            let listing = listing(request)?;
+            let (members, total) = audience.list(&listing, |name| see.wants("members", name));
+            ok(json!({ "members": members, "list_id": list, "total_items": total, "_links": [] }))
+        }
+        (&Method::POST, ["lists", _, "members"]) => create(audience, &body(request)?, now),
+        (&Method::GET, ["lists", _, "members", member]) => ok(audience.member((*member).into(), |_| true)?),
+        (&Method::PUT, ["lists", _, "members", member]) => {
+            let body: MemberBody = body(request)?;
+            let mut hash = SubscriberHash::from(*member);
+            // Whoever is not there is created under the hash of the address, whatever the path says.
+            if let (false, Some(email)) = (audience.is_present(hash), &body.email_address) {
+                hash = SubscriberHash::of(email);
+                if hash != (*member).into() && audience.is_present(hash) {
+                    return Err(member_exists(email));
+                }
+            }
+            write(audience, hash, &body, now)
+        }
+        (&Method::PATCH, ["lists", _, "members", member]) => {
+            let hash = (*member).into();
+            audience.member(hash, |_| false)?;
+            write(audience, hash, &body(request)?, now)
+        }
+        (&Method::DELETE, ["lists", _, "members", member]) => {
+            Ok(SimReply::status(204).store([audience.archive((*member).into(), now)?]))
+        }
+        (&Method::POST, ["lists", _, "members", member, "actions", "delete-permanent"]) => {
+            Ok(SimReply::status(204).store([audience.forget((*member).into(), now)?]))
+        }
+        (_, ["ping"] | ["lists"] | ["lists", _] | ["lists", _, "members" | "merge-fields"]) => {
+            let detail = "The requested method and resource are not compatible.";
+            Err(Refusal::new(405, "Method Not Allowed", detail))
+        }
+        _ => Err(Refusal::not_found()),
+    }
+}
+
+fn body<T: for<'de> Deserialize<'de>>(request: &SimRequest) -> Result<T, Refusal> {
+    request.json().ok_or_else(|| {
+        Refusal::new(400, "JSON Parse Error", "We encountered an unspecified JSON parsing error.")
+    })
+}
+
+fn show(audience: &Audience) -> Value {
+    let stats = audience.stats();
+    json!({
+        "id": audience.id,
+        "web_id": 4242,
+        "name": audience.name,
+        "stats": {
+            "member_count": stats.subscribed,
+            "unsubscribe_count": stats.unsubscribed,
+            "cleaned_count": stats.cleaned,
+        },
+        "_links": [],
+    })
+}
+
+fn show_field(field: &super::audience::Field, list: &str) -> Value {
+    json!({
+        "merge_id": field.merge_id, "tag": field.tag, "name": field.name, "type": field.kind, "required": false,
+        "default_value": "", "public": false, "display_order": field.merge_id, "list_id": list, "_links": [],
+    })
+}
+
+/// `offset` and `count`.
+fn window(request: &SimRequest) -> Result<(usize, usize), Refusal> {
+    let number = |name: &str, default: usize, max: usize| match request.param(name).map(str::parse::<usize>) {
+        None => Ok(default),
+        Some(Ok(n)) if n <= max => Ok(n),
+        _ => Err(Refusal::new(400, "Invalid Resource", "The resource submitted could not be validated.")
+            .field(name, "This value is not valid.")),
+    };
+    Ok((number("offset", 0, usize::MAX)?, number("count", 10, MAX_PAGE)?))
+}
+
+fn listing(request: &SimRequest) -> Result<Listing, Refusal> {
+    let invalid = |field: &str| {
+        Refusal::new(400, "Invalid Resource", "The resource submitted could not be validated.")
+            .field(field, "This value is not valid.")
+    };
+    let (offset, count) = window(request)?;
+    let by_change = match request.param("sort_field") {
+        None | Some("timestamp_opt" | "timestamp_signup") => false,
+        Some("last_changed") => true,
+        Some(_) => return Err(invalid("sort_field")),
+    };
+    let since = request.param("since_last_changed").map(|text| text.parse::<Timestamp>());
+    Ok(Listing {
+        status: request.param("status").map(str::to_owned),
+        since_last_changed: since.transpose().map_err(|_| invalid("since_last_changed"))?,
+        by_change,
+        descending: request.param("sort_dir").is_some_and(|dir| dir.eq_ignore_ascii_case("desc")),
+        offset,
+        count,
+    })
+}
+
+fn create(audience: &mut Audience, body: &MemberBody, now: Timestamp) -> Result<SimReply, Refusal> {
+    let Some(email) = body.email_address.as_deref() else {
+        return Err(Refusal::new(400, "Invalid Resource", "The resource submitted could not be validated.")
+            .field("email_address", "This value should not be blank."));
+    };
+    let hash = SubscriberHash::of(email);
+    if audience.is_present(hash) {
+        return Err(member_exists(email));
+    }
+    write(audience, hash, body, now)
+}
+
+fn write(
+    audience: &mut Audience,
+    hash: SubscriberHash,
+    body: &MemberBody,
+    now: Timestamp,
+) -> Result<SimReply, Refusal> {
+    let (_, hash, writes) = audience.write(hash, body, now)?;
+    Ok(SimReply::json(200, &audience.member(hash, |_| true)?).store(writes))
+}
+
+#[derive(Deserialize)]
+struct Bulk {
+    members: Vec<MemberBody>,
+    #[serde(default)]
+    update_existing: bool,
+}
+
+fn bulk(audience: &mut Audience, request: &SimRequest, now: Timestamp) -> Result<SimReply, Refusal> {
+    let Bulk { members, update_existing } = body(request)?;
+    if members.len() > MAX_BULK {
+        let detail = format!("A batch holds at most {MAX_BULK} members.");
+        return Err(Refusal::new(400, "Invalid Resource", detail));
+    }
+    let (mut new, mut updated, mut errors, mut writes) = (vec![], vec![], vec![], vec![]);
+    let mut seen = HashSet::new();
+    for member in &members {
+        let email = member.email_address.as_deref().unwrap_or_default();
+        let hash = SubscriberHash::of(email);
+        let mut fail = |code: &str, error: &str, field: &str| {
+            errors.push(json!({
+                "email_address": email, "error": error, "error_code": code, "field": field, "field_message": "",
+            }));
+        };
+        if !seen.insert(hash) {
+            fail("ERROR_GENERIC", "Duplicate items found in the batch request.", "");
+            continue;
+        }
+        if !update_existing && audience.is_present(hash) {
+            let error = format!(
+                "{email} is already a list member, do you want to update? please provide \
+                                 update_existing:true in the request body"
+            );
+            fail("ERROR_CONTACT_EXISTS", &error, "");
+            continue;
+        }
+        // Without a `status` the ones who are there keep theirs, and new ones get `status_if_new` (unconfirmed).
+        match audience.write(hash, member, now) {
+            Ok((created, hash, stored)) => {
+                let shown = audience.member(hash, |_| true)?;
+                if created {
+                    new.push(shown)
+                } else {
+                    updated.push(shown)
+                }
+                writes.extend(stored);
+            }
+            Err(refusal) => {
+                let field = refusal.errors.first().map_or("", |(field, _)| field.as_str());
+                let message = refusal.errors.first().map(|(_, message)| message.as_str());
+                let error = match message {
+                    Some(message) => format!("{} {message}", refusal.detail),
+                    None => refusal.detail.clone(),
+                };
+                fail("ERROR_GENERIC", &error, field);
+            }
+        }
+    }
+    let body = json!({
+        "total_created": new.len(), "total_updated": updated.len(), "error_count": errors.len(),
+        "new_members": new, "updated_members": updated, "errors": errors, "_links": [],
+    });
+    Ok(SimReply::json(200, &body).store(writes))
+}
