@@ -1,0 +1,257 @@
+//! The sync itself: two connectors, a pipeline between them, and a summary.
+
+use crate::args::Args;
+use crate::meter::Meter;
+use crate::progress::Display;
+use crate::simulators::{self, Simulators};
+use crate::summary::Summary;
+use crate::{Failure, print};
+use martlet::hubspot::ContactSource;
+use martlet::mailchimp::{AudienceDestination, AudienceOptions, MemberMapping, MemberTransform};
+use martlet::pipeline::{Outcome, PipelineError};
+use martlet::prelude::*;
+use martlet::store::{CellKey, Expect, WriteBatch};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// HubSpot's property, and the merge field that holds it at Mailchimp.
+const FIELDS: [(&str, &str); 7] = [
+    ("firstname", "FNAME"),
+    ("lastname", "LNAME"),
+    ("company", "COMPANY"),
+    ("lifecyclestage", "LIFECYCLE"),
+    ("loyalty_tier", "TIER"),
+    ("favorite_color", "COLOR"),
+    ("last_order_value", "LASTORDER"),
+];
+
+/// Where the platforms are, and who we are there.
+struct Platforms {
+    hubspot_url: Option<String>,
+    hubspot_token: String,
+    mailchimp_url: Option<String>,
+    mailchimp_key: String,
+    audience: String,
+    /// Whether both are simulators, which count what we do.
+    simulated: bool,
+    /// Those of this process, kept alive.
+    _own: Option<Simulators>,
+}
+
+pub(crate) async fn run(args: &Args) -> Result<u8, Failure> {
+    let clock = Clock::system();
+    let started = clock.now();
+    let platforms = connect(args).await?;
+    let meter = Arc::new(Meter::default());
+    let (hubspot, mailchimp) = clients(args, &platforms, &meter)?;
+
+    let store = Arc::new(SqliteStore::open(&args.state).await.map_err(|e| state_failure(&args.state, &e))?);
+    let display = Arc::new(Display::new(clock.clone()));
+    let shown = Arc::clone(&display);
+    let properties = ["email"].into_iter().chain(FIELDS.map(|(property, _)| property));
+    let mapping = MemberMapping::new("email", FIELDS).map_err(|e| Failure::usage(e.to_string()))?;
+    let options = AudienceOptions::default().resubscribe(args.resubscribe).dry_run(args.dry_run);
+    let audience = platforms.audience.as_str();
+    let destination = AudienceDestination::new(&mailchimp, audience, mapping.clone(), options);
+    let pipeline = Pipeline::builder("contacts")
+        // Who opted out long ago is not among what changed since: asking for resubscription reads everybody.
+        .source(ContactSource::new(hubspot, properties).full(args.resubscribe))
+        .transform(MemberTransform::new(mapping))
+        .destination(destination)
+        .store(store.clone())
+        .clock(clock.clone())
+        .on_progress(move |progress| shown.show(progress))
+        .recheck_skipped(args.resubscribe)
+        .dry_run(args.dry_run)
+        .build()
+        .map_err(|e| Failure::usage(e.to_string()))?;
+
+    let interrupted = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let ended = pipeline.run_until(interrupted).await;
+    display.end();
+    let report = ended.map_err(|failed| pipeline_failure(&failed.error))?;
+    let complete = matches!(report.outcome, Outcome::Complete);
+    let mode = if args.reconcile_full { ReconcileMode::Source } else { ReconcileMode::State };
+    let reconciled = match complete && !args.dry_run {
+        true => Some(pipeline.reconcile(mode).await.map_err(|e| pipeline_failure(&e))?),
+        false => None,
+    };
+    let dead_letters = pipeline.dead_letters().await.map_err(|e| pipeline_failure(&e))?.len();
+    let counted = match (platforms.simulated, &platforms.hubspot_url, &platforms.mailchimp_url) {
+        (true, Some(hubspot), Some(mailchimp)) => {
+            let counted = simulators::counted(hubspot, mailchimp).await;
+            Some(counted.map_err(|e| Failure::run(e.to_string()))?)
+        }
+        _ => None,
+    };
+    let summary = Summary {
+        report: &report,
+        reconciled: reconciled.as_ref(),
+        meter: &meter,
+        counted,
+        dead_letters,
+        elapsed: clock.now().since(started),
+    };
+    print(summary.text().trim_end());
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&summary.json()).expect("numbers and texts always serialise");
+        std::fs::write(path, text + "\n").map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())))?;
+    }
+    store.close().await;
+    Ok(match report.outcome {
+        Outcome::Stopped => 130,
+        _ if summary.is_good() => 0,
+        _ => 1,
+    })
+}
+
+/// Real platforms, simulators elsewhere, or simulators of our own.
+async fn connect(args: &Args) -> Result<Platforms, Failure> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (token, key) = (variable("HUBSPOT_TOKEN"), variable("MAILCHIMP_API_KEY"));
+    match (token, key) {
+        (Some(token), Some(key)) => {
+            let Some(audience) = args.audience.clone() else {
+                return Err(Failure::usage("--audience is missing: say which Mailchimp audience to write to"));
+            };
+            Ok(Platforms {
+                hubspot_url: args.hubspot_url.clone(),
+                hubspot_token: token,
+                mailchimp_url: args.mailchimp_url.clone(),
+                mailchimp_key: key,
+                audience,
+                simulated: false,
+                _own: None,
+            })
+        }
+        (None, None) => simulated(args).await,
+        (None, _) => Err(Failure::usage("MAILCHIMP_API_KEY is set and HUBSPOT_TOKEN is not: set both or neither")),
+        (_, None) => Err(Failure::usage("HUBSPOT_TOKEN is set and MAILCHIMP_API_KEY is not: set both or neither")),
+    }
+}
+
+async fn simulated(args: &Args) -> Result<Platforms, Failure> {
+    let (hubspot_url, mailchimp_url, own) = match (&args.hubspot_url, &args.mailchimp_url) {
+        (Some(hubspot), Some(mailchimp)) => {
+            for url in [hubspot, mailchimp] {
+                if !is_loopback(url) {
+                    let line = format!("{url} is not on loopback: set HUBSPOT_TOKEN and MAILCHIMP_API_KEY for real platforms");
+                    return Err(Failure::usage(line));
+                }
+            }
+            (hubspot.clone(), mailchimp.clone(), None)
+        }
+        (None, None) => {
+            let store = simulator_store(args).await?;
+            let addr = ([127, 0, 0, 1], 0).into();
+            let own = Simulators::start(args, addr, Some(store)).await.map_err(Failure::run)?;
+            (own.hubspot_url(), own.mailchimp_url(), Some(own))
+        }
+        _ => return Err(Failure::usage("--hubspot-url and --mailchimp-url belong together: give both or neither")),
+    };
+    Ok(Platforms {
+        hubspot_url: Some(hubspot_url),
+        hubspot_token: simulators::HUBSPOT_TOKEN.into(),
+        mailchimp_url: Some(mailchimp_url),
+        mailchimp_key: simulators::MAILCHIMP_API_KEY.into(),
+        audience: args.audience.clone().unwrap_or_else(|| simulators::AUDIENCE.into()),
+        simulated: true,
+        _own: own,
+    })
+}
+
+fn is_loopback(url: &str) -> bool {
+    let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap_or(url);
+    let host = host.split(['/', '?', '#']).next().unwrap_or(host);
+    ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
+        host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    })
+}
+
+/// `STATE.sim`: what the simulators of this process were told, so that a second run meets the same platforms.
+async fn simulator_store(args: &Args) -> Result<Arc<dyn Store>, Failure> {
+    let mut path = args.state.clone().into_os_string();
+    path.push(".sim");
+    let path = PathBuf::from(path);
+    let store = SqliteStore::open(&path).await.map_err(|e| state_failure(&path, &e))?;
+    let key = CellKey::new("contact_sync/world").expect("a constant");
+    let world = format!("{} contacts of seed {}", args.contacts, args.seed);
+    let failure = |e: martlet::store::StoreError| state_failure(&path, &e);
+    match store.get(std::slice::from_ref(&key)).await.map_err(failure)?.pop().flatten() {
+        None => {
+            let batch = WriteBatch::new().put(key, Expect::Any, world);
+            store.commit(batch).await.map_err(failure)?;
+        }
+        Some(cell) if cell.value == world.as_bytes() => {}
+        Some(cell) => {
+            let there = String::from_utf8_lossy(&cell.value);
+            let line = format!("{} holds {there}, not {world}: give another --state, or the same numbers", path.display());
+            return Err(Failure::usage(line));
+        }
+    }
+    Ok(Arc::new(store))
+}
+
+fn clients(args: &Args, platforms: &Platforms, meter: &Arc<Meter>) -> Result<(HubSpot, Mailchimp), Failure> {
+    let usage = |e: Error| Failure::usage(e.to_string());
+    let transport: Arc<dyn martlet::core::Transport> = Arc::new(ReqwestTransport::new().map_err(usage)?);
+    let mut hubspot = HubSpot::builder()
+        .shared_transport(Arc::clone(&transport))
+        .access_token(platforms.hubspot_token.as_str())
+        .plan(HubSpotPlan::Custom { per_ten_seconds: args.hubspot_plan })
+        .user_agent("contact_sync/0.1")
+        .observer(meter.clone());
+    if let Some(url) = &platforms.hubspot_url {
+        hubspot = hubspot.base_url(url);
+    }
+    let mut mailchimp = Mailchimp::builder()
+        .shared_transport(transport)
+        .api_key(platforms.mailchimp_key.as_str())
+        .user_agent("contact_sync/0.1")
+        .observer(meter.clone());
+    if let Some(url) = &platforms.mailchimp_url {
+        mailchimp = mailchimp.base_url(url);
+    }
+    Ok((hubspot.build().map_err(usage)?, mailchimp.build().map_err(usage)?))
+}
+
+fn state_failure(path: &Path, error: &martlet::store::StoreError) -> Failure {
+    Failure::usage(format!("cannot use the state file {}: {error}", path.display()))
+}
+
+/// A bad token or a missing audience is the user's to mend; the rest is not.
+fn pipeline_failure(error: &PipelineError) -> Failure {
+    let (what, cause) = match error {
+        PipelineError::Source(e) => ("reading failed: ", Some(e)),
+        PipelineError::Destination(e) => ("writing failed: ", Some(e)),
+        _ => ("", None),
+    };
+    let Some(cause) = cause else {
+        let source = std::error::Error::source(error).map_or_else(String::new, |e| format!(": {e}"));
+        return Failure::run(format!("{error}{source}"));
+    };
+    let line = format!("{what}{cause}");
+    match cause.kind() {
+        ErrorKind::Unauthenticated | ErrorKind::Forbidden | ErrorKind::NotFound | ErrorKind::Config => Failure::usage(line),
+        _ => Failure::run(line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn test_credentials_go_to_loopback_only() {
+        for good in ["http://127.0.0.1:80", "http://localhost", "http://[::1]:9/x", "127.0.0.1:1"] {
+            assert!(is_loopback(good), "{good}");
+        }
+        for bad in ["https://api.hubapi.com", "http://127.0.0.1.evil.example", "http://localhost.example", "http://user@evil"] {
+            assert!(!is_loopback(bad), "{bad}");
+        }
+    }
+}
