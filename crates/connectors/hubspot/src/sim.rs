@@ -11,7 +11,6 @@
 //! archived ones, and thousands that share one `lastmodifieddate`; see [`seed_contact`].
 
 mod data;
-mod quota;
 mod reply;
 mod search;
 mod seed;
@@ -20,8 +19,7 @@ pub use seed::{SeedContact, archived_contacts, seed_contact};
 
 use data::{Data, Object, PROPERTIES, Stored, iso};
 use http::Method;
-use martlet_testkit::{SimReply, SimRequest, SimTime, SimWrite, Simulator};
-use quota::Quota;
+use martlet_testkit::{Arrival, QuotaUse, RateWindow, SimReply, SimRequest, SimTime, SimWrite, Simulator};
 use reply::Failure;
 use search::SearchRequest;
 use serde::{Deserialize, Serialize};
@@ -30,6 +28,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What HubSpot gives when no property is asked for.
 const DEFAULT_PROPERTIES: [&str; 6] =
@@ -86,8 +85,9 @@ pub struct SimStats {
     pub requests: u64,
     /// Requests answered with 429: arrivals beyond a window.
     pub violations: u64,
-    /// How full the ten-second window was: once a second from the tenth second on, the arrivals of the last ten seconds over
-    /// the limit, averaged; 1 when it never came to that. Searches do not count.
+    /// How much of the ten-second limit the last reading of the list used: once a second from its tenth second on, the requests
+    /// of the last ten seconds over the limit, averaged; 1 when it was shorter. A reading begins with a request for the first
+    /// page.
     pub quota_use_ratio: f64,
     /// Contacts given out by lists.
     pub listed: u64,
@@ -106,14 +106,19 @@ pub struct HubSpotSim {
 #[derive(Debug)]
 struct State {
     data: Data,
-    list: Quota,
-    search: Quota,
+    /// Everything but searches.
+    ten_secondly: RateWindow,
+    /// Searches.
+    secondly: RateWindow,
+    /// The present reading of the list.
+    reading: QuotaUse,
     stats: SimStats,
     daily: u32,
 }
 
 /// Requests a day of the free plan. It is told in headers and never enforced: no test runs that long.
 const DAILY: u32 = 250_000;
+const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 impl HubSpotSim {
     /// An account as `options` say.
@@ -121,8 +126,9 @@ impl HubSpotSim {
     pub fn new(options: SimOptions) -> Self {
         let state = State {
             data: Data::new(options.seed, options.contacts),
-            list: Quota::new(options.per_ten_seconds, 10),
-            search: Quota::new(options.search_per_second, 1),
+            ten_secondly: RateWindow::new(options.per_ten_seconds, TEN_SECONDS),
+            secondly: RateWindow::new(options.search_per_second, Duration::from_secs(1)),
+            reading: QuotaUse::new(options.per_ten_seconds, TEN_SECONDS),
             stats: SimStats::default(),
             daily: 0,
         };
@@ -173,19 +179,25 @@ impl Simulator for HubSpotSim {
         }
         state.stats.requests += 1;
         let correlation = correlation(self.options.seed, state.stats.requests);
-        let is_search = parts.last() == Some(&"search");
-        let reply = if !self.authorized(request) {
+        if !self.authorized(request) {
             let message = "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can \
                            find more details at https://developers.hubspot.com/docs/methods/auth/oauth-overview";
-            Failure::new(401, "INVALID_AUTHENTICATION", message).reply(&correlation)
-        } else if let Some(policy) = state.admit(is_search, now) {
-            policy.reply(&correlation)
-        } else {
+            return Failure::new(401, "INVALID_AUTHENTICATION", message).reply(&correlation);
+        }
+        let is_search = parts.last() == Some(&"search");
+        let window = if is_search { &mut state.secondly } else { &mut state.ten_secondly };
+        let arrival = window.arrive(now.moment);
+        let reply = if arrival.admitted {
+            state.daily += 1;
             let millis = u64::try_from(now.wall.as_millis()).unwrap_or_default();
-            let reply = state.route(request, &parts, millis).unwrap_or_else(|e| e.reply(&correlation));
-            state.quota_headers(reply, is_search, now)
+            if parts == ["crm", "v3", "objects", "contacts"] && request.method == Method::GET {
+                state.note_reading(request, now);
+            }
+            state.route(request, &parts, millis).unwrap_or_else(|failure| failure.reply(&correlation))
+        } else {
+            too_many(is_search, &correlation)
         };
-        reply.header("x-hubspot-correlation-id", correlation)
+        state.quota_headers(reply, is_search, arrival).header("x-hubspot-correlation-id", correlation)
     }
 
     fn restore(&self, key: &str, value: &[u8]) {
@@ -241,22 +253,22 @@ fn body<T: serde::de::DeserializeOwned>(request: &SimRequest) -> Result<T, Failu
 impl State {
     fn stats(&self) -> SimStats {
         let mut stats = self.stats.clone();
-        stats.violations = self.list.violations() + self.search.violations();
-        stats.quota_use_ratio = self.list.use_ratio();
+        stats.violations = self.ten_secondly.violations() + self.secondly.violations();
+        stats.quota_use_ratio = self.reading.ratio();
         stats
     }
 
-    /// The answer when a window is full.
-    fn admit(&mut self, is_search: bool, now: SimTime) -> Option<TooMany> {
-        let quota = if is_search { &mut self.search } else { &mut self.list };
-        if quota.arrive(now.moment) {
-            self.daily += 1;
-            return None;
+    fn note_reading(&mut self, request: &SimRequest, now: SimTime) {
+        if request.param("archived") == Some("true") {
+            return;
         }
-        Some(if is_search { TooMany::SECONDLY } else { TooMany::TEN_SECONDLY })
+        if request.param("after").is_none() {
+            self.reading = QuotaUse::new(self.ten_secondly.limit(), TEN_SECONDS);
+        }
+        self.reading.arrive(now.moment);
     }
 
-    fn quota_headers(&mut self, reply: SimReply, is_search: bool, now: SimTime) -> SimReply {
+    fn quota_headers(&self, reply: SimReply, is_search: bool, arrival: Arrival) -> SimReply {
         let reply = reply
             .header("x-hubspot-ratelimit-daily", DAILY)
             .header("x-hubspot-ratelimit-daily-remaining", DAILY.saturating_sub(self.daily));
@@ -264,11 +276,11 @@ impl State {
             // Searches tell of the day alone.
             return reply;
         }
-        let (limit, left) = self.list.left(now.moment);
+        let limit = self.ten_secondly.limit();
         reply
-            .header("x-hubspot-ratelimit-interval-milliseconds", 10_000)
+            .header("x-hubspot-ratelimit-interval-milliseconds", TEN_SECONDS.as_millis())
             .header("x-hubspot-ratelimit-max", limit)
-            .header("x-hubspot-ratelimit-remaining", left)
+            .header("x-hubspot-ratelimit-remaining", limit.saturating_sub(arrival.in_window))
     }
 
     fn route(&mut self, request: &SimRequest, parts: &[&str], now: u64) -> Handled {
@@ -469,29 +481,20 @@ impl State {
     }
 }
 
-struct TooMany {
-    policy: &'static str,
-    message: &'static str,
-}
-
-impl TooMany {
-    const SECONDLY: Self = Self { policy: "SECONDLY", message: "You have reached your secondly limit." };
-    const TEN_SECONDLY: Self =
-        Self { policy: "TEN_SECONDLY_ROLLING", message: "You have reached your ten_secondly_rolling limit." };
-
-    fn reply(&self, correlation: &str) -> SimReply {
-        SimReply::json(
-            429,
-            &json!({
-                "status": "error",
-                "message": self.message,
-                "errorType": "RATE_LIMIT",
-                "correlationId": correlation,
-                "policyName": self.policy,
-                "category": "RATE_LIMITS",
-            }),
-        )
-    }
+/// A 429. HubSpot sends no `Retry-After` with it.
+fn too_many(is_search: bool, correlation: &str) -> SimReply {
+    let policy = if is_search { "SECONDLY" } else { "TEN_SECONDLY_ROLLING" };
+    SimReply::json(
+        429,
+        &json!({
+            "status": "error",
+            "message": format!("You have reached your {} limit.", policy.to_lowercase()),
+            "errorType": "RATE_LIMIT",
+            "correlationId": correlation,
+            "policyName": policy,
+            "category": "RATE_LIMITS",
+        }),
+    )
 }
 
 fn check_batch(batch: &Batch) -> Result<(), Failure> {

@@ -1,10 +1,13 @@
-//! A client of a simulator in process, on a clock that runs by itself.
+//! Clients of a simulator in process and of a script, on clocks that run by themselves.
 
-use martlet_base::ManualClock;
+use martlet_base::{ManualClock, Moment, Timestamp};
+use martlet_core::Operation;
 use martlet_hubspot::sim::{HubSpotSim, SimOptions};
 use martlet_hubspot::{HubSpot, HubSpotBuilder};
-use martlet_testkit::SimTransport;
+use martlet_testkit::{Script, ScriptedTransport, SimReply, SimRequest, SimTime, SimTransport, Simulator};
+use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) struct World {
     pub(crate) clock: ManualClock,
@@ -25,5 +28,67 @@ impl World {
         let builder = HubSpot::builder().transport(transport).clock(clock.clock()).access_token(token);
         let hubspot = change(builder).build().unwrap();
         Self { clock, sim, hubspot }
+    }
+
+    /// One request as it comes from the wire, past the client.
+    pub(crate) fn raw(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let reply = self.raw_reply(method, path, body);
+        (reply.status, serde_json::from_slice(&reply.body).unwrap_or_default())
+    }
+
+    pub(crate) fn raw_reply(&self, method: &str, path: &str, body: &Value) -> SimReply {
+        raw_reply(&self.sim, method, path, body, "pat-sim", self.clock.clock().now())
+    }
+}
+
+pub(crate) fn raw_reply(
+    sim: &HubSpotSim,
+    method: &str,
+    path: &str,
+    body: &Value,
+    token: &str,
+    now: Moment,
+) -> SimReply {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let mut headers = http::HeaderMap::new();
+    headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let request = SimRequest {
+        method: method.parse().unwrap(),
+        path: path.to_owned(),
+        query: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        headers,
+        body: serde_json::to_vec(body).unwrap().into(),
+    };
+    let wall = Timestamp::from_secs(1_767_225_600) + now.since(Moment::ZERO);
+    sim.handle(&request, SimTime { moment: now, wall })
+}
+
+/// A client whose answers are written down.
+pub(crate) struct Scripted {
+    pub(crate) clock: ManualClock,
+    pub(crate) transport: ScriptedTransport,
+    pub(crate) hubspot: HubSpot,
+}
+
+impl Scripted {
+    pub(crate) fn new() -> Self {
+        let clock = ManualClock::new();
+        let transport = ScriptedTransport::new(clock.clock());
+        let hubspot = HubSpot::builder()
+            .transport(transport.clone())
+            .clock(clock.clock())
+            .access_token("pat-secret-token")
+            .build()
+            .unwrap();
+        Self { clock, transport, hubspot }
+    }
+
+    pub(crate) fn on(&self, operation: &Operation) -> Script {
+        self.transport.on(operation)
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.clock.clock().now().since(Moment::ZERO)
     }
 }
