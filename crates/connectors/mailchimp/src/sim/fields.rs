@@ -22,20 +22,27 @@ impl Selection {
         }
     }
 
-    /// Whether `name` of each item of the collection `parent` can be in the answer: what is not need not be built.
-    pub(super) fn wants(&self, parent: &str, name: &str) -> bool {
-        let within = |path: &[String]| match path {
-            [only] => only == parent,
-            [first, second, ..] => first == parent && second == name,
+    /// Whether `name` of each item of the collection `parent` can be in the answer: what is not need not be written.
+    fn wants(&self, parent: &str, name: &str) -> bool {
+        let at = |path: &[String], depth: usize| match path {
             [] => false,
+            [first, rest @ ..] => {
+                first == parent && rest.iter().take(1).all(|part| part == name) && rest.len() < depth
+            }
         };
-        let whole = |path: &[String]| match path {
-            [only] => only == parent,
-            [first, second] => first == parent && second == name,
-            _ => false,
-        };
-        self.include.as_ref().is_none_or(|paths| paths.iter().any(|path| within(path)))
-            && !self.exclude.iter().any(|path| whole(path))
+        self.include.as_ref().is_none_or(|paths| paths.iter().any(|path| at(path, usize::MAX)))
+            && !self.exclude.iter().any(|path| at(path, 2))
+    }
+
+    /// Whether some path leads deeper than the fields of items, so that [`View`] alone does not tell what is asked for.
+    pub(super) fn is_deep(&self) -> bool {
+        self.include.iter().flatten().chain(&self.exclude).any(|path| path.len() > 2)
+    }
+
+    /// Whether `name` at the top of the answer is asked for.
+    pub(super) fn wants_top(&self, name: &str) -> bool {
+        let included = self.include.as_ref().is_none_or(|paths| paths.iter().any(|path| path[0] == name));
+        included && !self.exclude.iter().any(|path| matches!(path.as_slice(), [only] if only == name))
     }
 
     pub(super) fn apply(&self, value: Value) -> Value {
@@ -48,6 +55,25 @@ impl Selection {
         };
         self.exclude.iter().for_each(|path| remove(&mut value, path));
         value
+    }
+}
+
+/// What a request asked to see of the items of a collection.
+#[derive(Debug)]
+pub(super) struct View<'v> {
+    /// `None`: all.
+    of: Option<(&'v Selection, &'static str)>,
+}
+
+impl<'v> View<'v> {
+    pub(super) const ALL: View<'static> = View { of: None };
+
+    pub(super) const fn new(selection: &'v Selection, parent: &'static str) -> Self {
+        Self { of: Some((selection, parent)) }
+    }
+
+    pub(super) fn wants(&self, name: &str) -> bool {
+        self.of.is_none_or(|(selection, parent)| selection.wants(parent, name))
     }
 }
 

@@ -1,14 +1,14 @@
 //! The endpoints of the simulator.
 
-use super::audience::{Audience, Listing, MemberBody, Refusal, member_exists};
-use super::fields::Selection;
+use super::audience::{Audience, Listing, MemberBody, Refusal, Shown, member_exists};
+use super::fields::{Selection, View};
 use crate::SubscriberHash;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use martlet_base::Timestamp;
 use martlet_testkit::{SimReply, SimRequest, SimTime};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -117,11 +117,19 @@ fn route(audience: &mut Audience, request: &SimRequest, now: Timestamp) -> Resul
         }
         (&Method::GET, ["lists", list, "members"]) => {
             let listing = listing(request)?;
-            let (members, total) = audience.list(&listing, |name| see.wants("members", name));
-            ok(json!({ "members": members, "list_id": list, "total_items": total, "_links": [] }))
+            let view = View::new(&see, "members");
+            let (members, total) = audience.list(&listing, &view);
+            let page = MemberPage {
+                members: see.wants_top("members").then_some(members),
+                list_id: see.wants_top("list_id").then_some(list),
+                total_items: see.wants_top("total_items").then_some(total),
+            };
+            if see.is_deep() { ok(value_of(&page)) } else { Ok(SimReply::json(200, &page)) }
         }
         (&Method::POST, ["lists", _, "members"]) => create(audience, &body(request)?, now),
-        (&Method::GET, ["lists", _, "members", member]) => ok(audience.member((*member).into(), |_| true)?),
+        (&Method::GET, ["lists", _, "members", member]) => {
+            ok(value_of(&audience.member((*member).into(), &View::ALL)?))
+        }
         (&Method::PUT, ["lists", _, "members", member]) => {
             let body: MemberBody = body(request)?;
             let mut hash = SubscriberHash::from(*member);
@@ -136,7 +144,7 @@ fn route(audience: &mut Audience, request: &SimRequest, now: Timestamp) -> Resul
         }
         (&Method::PATCH, ["lists", _, "members", member]) => {
             let hash = (*member).into();
-            audience.member(hash, |_| false)?;
+            audience.member(hash, &View::ALL)?;
             write(audience, hash, &body(request)?, now)
         }
         (&Method::DELETE, ["lists", _, "members", member]) => {
@@ -233,7 +241,7 @@ fn write(
     now: Timestamp,
 ) -> Result<SimReply, Refusal> {
     let (_, hash, writes) = audience.write(hash, body, now)?;
-    Ok(SimReply::json(200, &audience.member(hash, |_| true)?).store(writes))
+    Ok(SimReply::json(200, &audience.member(hash, &View::ALL)?).store(writes))
 }
 
 #[derive(Deserialize)]
@@ -274,11 +282,10 @@ fn bulk(audience: &mut Audience, request: &SimRequest, now: Timestamp) -> Result
         // Without a `status` the ones who are there keep theirs, and new ones get `status_if_new` (unconfirmed).
         match audience.write(hash, member, now) {
             Ok((created, hash, stored)) => {
-                let shown = audience.member(hash, |_| true)?;
                 if created {
-                    new.push(shown)
+                    new.push(hash)
                 } else {
-                    updated.push(shown)
+                    updated.push(hash)
                 }
                 writes.extend(stored);
             }
@@ -293,9 +300,42 @@ fn bulk(audience: &mut Audience, request: &SimRequest, now: Timestamp) -> Result
             }
         }
     }
-    let body = json!({
-        "total_created": new.len(), "total_updated": updated.len(), "error_count": errors.len(),
-        "new_members": new, "updated_members": updated, "errors": errors, "_links": [],
-    });
-    Ok(SimReply::json(200, &body).store(writes))
+    let show = |hashes: Vec<SubscriberHash>| -> Result<Vec<_>, Refusal> {
+        hashes.into_iter().map(|hash| audience.member(hash, &View::ALL)).collect()
+    };
+    let answer = BulkAnswer {
+        total_created: new.len(),
+        total_updated: updated.len(),
+        error_count: errors.len(),
+        new_members: show(new)?,
+        updated_members: show(updated)?,
+        errors,
+        _links: [],
+    };
+    Ok(SimReply::json(200, &answer).store(writes))
+}
+
+#[derive(Serialize)]
+struct BulkAnswer<'s> {
+    new_members: Vec<Shown<'s>>,
+    updated_members: Vec<Shown<'s>>,
+    errors: Vec<Value>,
+    total_created: usize,
+    total_updated: usize,
+    error_count: usize,
+    _links: [Value; 0],
+}
+
+#[derive(Serialize)]
+struct MemberPage<'s> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    members: Option<Vec<Shown<'s>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    list_id: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_items: Option<usize>,
+}
+
+fn value_of(answer: &impl Serialize) -> Value {
+    serde_json::to_value(answer).expect("a simulator's own answers serialise")
 }

@@ -1,5 +1,9 @@
-//! Against the simulator, in process and on loopback.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Against scripted answers, the simulator in process, and the vendor's own client on loopback.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod api;
+mod npm;
 mod pipeline;
+mod sim;
 mod support;
