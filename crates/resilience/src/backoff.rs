@@ -86,6 +86,26 @@ impl Backoff {
         self.capped(seconds)
     }
 
+    /// The shortest and the longest pause that can be drawn before retry number `retry` (0 is the first).
+    #[must_use]
+    pub fn bounds(&self, retry: u32) -> (Duration, Duration) {
+        let (plain, cap) = (self.plain(retry), self.max_delay.as_secs_f64());
+        let (least, most) = match self.jitter {
+            Jitter::None => (plain, plain),
+            Jitter::Full => (0.0, plain),
+            Jitter::Equal => (plain / 2.0, plain),
+            Jitter::Decorrelated => {
+                let base = self.base.as_secs_f64();
+                (base, (base * 3f64.powi(i32::try_from(retry).unwrap_or(i32::MAX))).min(cap))
+            }
+            Jitter::Bounded(p) => {
+                let centre = plain.min(cap / (1.0 + p));
+                (centre * (1.0 - p), centre * (1.0 + p))
+            }
+        };
+        (self.capped(least), self.capped(most))
+    }
+
     /// `min(max_delay, base * factor^retry)`.
     #[must_use]
     pub fn delay_without_jitter(&self, retry: u32) -> Duration {

@@ -16,7 +16,8 @@ pub use bulkhead::{Bulkhead, BulkheadPermit};
 pub use config::ConfigError;
 pub use limit::{LimitError, LimitPermit, Limits, LimitsBuilder, NextPlace, WindowUsage};
 pub use retry::{
-    Attempt, Decision, Exhausted, Failure, Repeat, Retry, RetryPolicy, RetryPolicyBuilder, StopReason, retry,
+    Attempt, CallInFlight, Decision, Exhausted, Failure, Repeat, Retry, RetryBudget, RetryBudgetBuilder,
+    RetryPermit, RetryPolicy, RetryPolicyBuilder, ServerHint, StopReason, retry,
 };
 pub use single_flight::{FlightError, SingleFlight};
 

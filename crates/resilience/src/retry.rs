@@ -1,161 +1,14 @@
 //! Whether and when to try again.
 
-use crate::config::check;
-use crate::{Backoff, ConfigError, Jitter};
+mod budget;
+mod policy;
+
+pub use budget::{CallInFlight, RetryBudget, RetryBudgetBuilder, RetryPermit};
+pub use policy::{RetryPolicy, RetryPolicyBuilder, ServerHint};
+
 use martlet_base::{Clock, Deadline, Delivery, Fault, Moment, Recovery, Rng, Timestamp};
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
-
-/// How often to retry and how long to pause. Cheap to clone; presets are [`seed`](Self::seed),
-/// [`fast_transient`](Self::fast_transient) and [`never`](Self::never).
-///
-/// What may be retried at all is not a setting: see [`Retry`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct RetryPolicy(Arc<Inner>);
-
-#[derive(Clone, Debug, PartialEq)]
-struct Inner {
-    backoff: Backoff,
-    max_retries: u32,
-    max_server_delay: Duration,
-}
-
-/// More than this many retries are work for a queue.
-const MOST_RETRIES: u32 = 10_000;
-
-impl RetryPolicy {
-    /// The default: 3 retries after 1 s, 4 s and 16 s, each up to 25 % shorter or longer, no pause above 60 s; a server
-    /// may order a pause of up to 300 s.
-    #[must_use]
-    pub fn seed() -> Self {
-        Self::preset(Duration::from_secs(1), 4.0, 3)
-    }
-
-    /// For failures that pass quickly, such as a reset connection inside one data centre: 3 retries after 50, 100 and
-    /// 200 ms; otherwise as [`seed`](Self::seed).
-    #[must_use]
-    pub fn fast_transient() -> Self {
-        Self::preset(Duration::from_millis(50), 2.0, 3)
-    }
-
-    /// The first failure is final. (A refused credential is still renewed once: that is not a retry.)
-    #[must_use]
-    pub fn never() -> Self {
-        Self::preset(Duration::from_secs(1), 4.0, 0)
-    }
-
-    /// A policy that starts from [`seed`](Self::seed).
-    pub fn builder() -> RetryPolicyBuilder {
-        RetryPolicyBuilder(Arc::unwrap_or_clone(Self::seed().0))
-    }
-
-    fn preset(base: Duration, factor: f64, max_retries: u32) -> Self {
-        let backoff =
-            Backoff::exponential(base, factor).build().expect("the presets are valid: a test builds each");
-        Self(Arc::new(Inner { backoff, max_retries, max_server_delay: Duration::from_secs(300) }))
-    }
-
-    /// Retries after the first attempt.
-    #[must_use]
-    pub fn max_retries(&self) -> u32 {
-        self.0.max_retries
-    }
-
-    /// The longest pause that a server may order before it is refused with [`StopReason::RetryLater`].
-    #[must_use]
-    pub fn max_server_delay(&self) -> Duration {
-        self.0.max_server_delay
-    }
-
-    /// The pauses.
-    #[must_use]
-    pub fn backoff(&self) -> &Backoff {
-        &self.0.backoff
-    }
-
-    /// The pause before each retry, jitter left out.
-    #[must_use]
-    pub fn delays_without_jitter(&self) -> Vec<Duration> {
-        (0..self.0.max_retries).map(|retry| self.0.backoff.delay_without_jitter(retry)).collect()
-    }
-
-    /// The policy in a sentence, for logs and `--help`.
-    ///
-    /// ```
-    /// assert_eq!(
-    ///     martlet_resilience::RetryPolicy::seed().explain(),
-    ///     "3 retries after 1s, 4s, 16s (jitter 25 %); a server may order up to 300s",
-    /// );
-    /// ```
-    #[must_use]
-    pub fn explain(&self) -> String {
-        const SHOWN: u32 = 8;
-        let Inner { backoff, max_retries, max_server_delay } = &*self.0;
-        if *max_retries == 0 {
-            return "no retries".to_owned();
-        }
-        let mut delays: Vec<String> =
-            (0..SHOWN.min(*max_retries)).map(|i| format!("{:?}", backoff.delay_without_jitter(i))).collect();
-        if *max_retries > SHOWN {
-            delays.push(format!("... at most {:?}", backoff.max_delay()));
-        }
-        let jitter = match backoff.jitter() {
-            Jitter::None => "no jitter".to_owned(),
-            Jitter::Full => "full jitter".to_owned(),
-            Jitter::Equal => "equal jitter".to_owned(),
-            Jitter::Decorrelated => "decorrelated jitter".to_owned(),
-            Jitter::Bounded(p) => format!("jitter {} %", p * 100.0),
-        };
-        let retries = if *max_retries == 1 { "retry" } else { "retries" };
-        format!(
-            "{max_retries} {retries} after {} ({jitter}); a server may order up to {max_server_delay:?}",
-            delays.join(", ")
-        )
-    }
-}
-
-impl Default for RetryPolicy {
-    /// [`RetryPolicy::seed`].
-    fn default() -> Self {
-        Self::seed()
-    }
-}
-
-/// Builds a [`RetryPolicy`].
-#[derive(Clone, Debug)]
-#[must_use = "call build()"]
-pub struct RetryPolicyBuilder(Inner);
-
-impl RetryPolicyBuilder {
-    /// The pauses.
-    pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.0.backoff = backoff;
-        self
-    }
-
-    /// Retries after the first attempt; 0 is none. 3 unless set.
-    pub const fn max_retries(mut self, max_retries: u32) -> Self {
-        self.0.max_retries = max_retries;
-        self
-    }
-
-    /// The longest pause that a server may order; a longer one stops with [`StopReason::RetryLater`]. 300 s unless set.
-    /// Up to a tenth of the ordered pause is added on top, so that the callers it sent away do not return together.
-    pub const fn max_server_delay(mut self, max_server_delay: Duration) -> Self {
-        self.0.max_server_delay = max_server_delay;
-        self
-    }
-
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// More than 10,000 retries: that is work for a queue.
-    pub fn build(self) -> Result<RetryPolicy, ConfigError> {
-        check(self.0.max_retries <= MOST_RETRIES, "max_retries", "must be at most 10,000")?;
-        Ok(RetryPolicy(Arc::new(self.0)))
-    }
-}
 
 /// The facts about one failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,9 +134,16 @@ impl fmt::Display for StopReason {
 /// [`Recovery::Fatal`] and [`Recovery::Refused`] always stop. A server's pause is a floor: the retry comes after the
 /// longer of it and the policy's own, plus up to a tenth of the server's. A pause that does not fit the deadline stops
 /// at once instead of sleeping in vain.
+///
+/// With a [`RetryBudget`], each retry is paid for when it is decided. Dropping this during the pause brings that back.
 #[derive(Debug)]
 pub struct Retry {
     policy: RetryPolicy,
+    budget: Option<RetryBudget>,
+    /// What the retry that was decided last was paid with.
+    permit: Option<RetryPermit>,
+    /// Counts the call as under way.
+    call: Option<CallInFlight>,
     repeat: Repeat,
     deadline: Deadline,
     attempts: u32,
@@ -297,8 +157,11 @@ impl Retry {
     /// The start of a call that nobody waits for after `deadline`.
     #[must_use]
     pub fn new(policy: &RetryPolicy, repeat: Repeat, deadline: Deadline) -> Self {
-        Self {
+        let start = Self {
             policy: policy.clone(),
+            budget: None,
+            permit: None,
+            call: None,
             repeat,
             deadline,
             attempts: 0,
@@ -306,6 +169,34 @@ impl Retry {
             reauthenticated: false,
             may_have_been_applied: false,
             previous: Duration::ZERO,
+        };
+        match policy.budget() {
+            Some(budget) => start.with_budget(budget),
+            None => start,
+        }
+    }
+
+    /// Pays for retries from `budget` instead of the policy's, if it has one.
+    #[must_use]
+    pub fn with_budget(mut self, budget: &RetryBudget) -> Self {
+        self.call = Some(budget.begin());
+        self.budget = Some(budget.clone());
+        self
+    }
+
+    /// The next attempt is about to be sent. Only a retry that was dropped before this is refunded.
+    pub fn begin_attempt(&mut self) {
+        if let Some(permit) = &mut self.permit {
+            permit.sent();
+        }
+    }
+
+    /// The last attempt succeeded: the budget is rewarded.
+    pub fn succeeded(mut self) {
+        match (self.permit.take(), &self.budget) {
+            (Some(permit), _) => permit.succeeded(),
+            (None, Some(budget)) if self.attempts == 0 => budget.deposit(),
+            _ => {}
         }
     }
 
@@ -325,6 +216,9 @@ impl Retry {
     pub fn after_failure(&mut self, failure: Failure, now: Moment, rng: &Rng) -> Decision {
         self.attempts = self.attempts.saturating_add(1);
         self.may_have_been_applied |= failure.delivery.may_have_been_applied();
+        if let Some(mut failed) = self.permit.take() {
+            failed.sent();
+        }
         match self.decide(failure, now, rng) {
             Ok(decision) => decision,
             Err(reason) => Decision::Stop(reason),
@@ -353,17 +247,23 @@ impl Retry {
         if recovery == Recovery::Reauthenticate {
             return self.reauthenticate(now);
         }
-        let hint = not_before.map_or(Duration::ZERO, |at| at.since(now));
-        if let Some(at) = not_before.filter(|_| hint > self.policy.0.max_server_delay) {
+        let hint = not_before.map(|at| (at, at.since(now)));
+        if let (Some((at, hint)), ServerHint::Floor { cap }) = (hint, self.policy.server_hint())
+            && hint > cap
+        {
             return Err(StopReason::RetryLater { at });
         }
-        if self.retries >= self.policy.0.max_retries {
+        if self.retries >= self.policy.max_retries() {
             return Err(StopReason::RetriesExhausted);
         }
-        let pause = self.policy.0.backoff.delay(self.retries, self.previous, rng);
-        let at = now + hint.max(pause) + hint.mul_f64(0.1 * rng.next_f64());
-        if self.deadline.has_passed(at) {
+        let pause = self.policy.backoff_for(recovery).delay(self.retries, self.previous, rng);
+        let at = now + self.policy.server_hint().apply(pause, hint.map(|(_, hint)| hint), rng);
+        if self.deadline.has_passed(at + self.policy.min_useful()) {
             return Err(StopReason::DeadlineTooClose);
+        }
+        // Last of all: what is not going to happen is not paid for.
+        if let Some(budget) = &self.budget {
+            self.permit = Some(budget.withdraw(recovery, now).ok_or(StopReason::BudgetExhausted)?);
         }
         self.retries += 1;
         self.previous = pause;
@@ -410,8 +310,12 @@ pub async fn retry<T, E: Fault>(
     let mut state = Retry::new(policy, repeat, deadline);
     let mut reauthenticate = false;
     loop {
+        state.begin_attempt();
         let error = match operation(Attempt { number: state.attempts() + 1, reauthenticate }).await {
-            Ok(value) => return Ok(value),
+            Ok(value) => {
+                state.succeeded();
+                return Ok(value);
+            }
             Err(error) => error,
         };
         let decision = state.after_failure(Failure::of(&error, clock), clock.now(), rng);

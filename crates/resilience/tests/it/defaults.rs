@@ -1,6 +1,6 @@
 //! Defaults are promises: a change shows up here and belongs into the changelog.
 
-use martlet_resilience::{Backoff, Breaker, Limits, RetryPolicy};
+use martlet_resilience::{Backoff, Breaker, Limits, RetryBudget, RetryPolicy};
 use std::time::Duration;
 
 #[test]
@@ -16,20 +16,37 @@ fn the_presets_of_retry_are_pinned() {
                     0.25,
                 ),
             },
+            throttled: None,
             max_retries: 3,
-            max_server_delay: 300s,
+            server_hint: Floor {
+                cap: 300s,
+            },
+            min_useful: 0ns,
+            budget: None,
         },
     )
     "#);
     let explained =
         [RetryPolicy::seed(), RetryPolicy::fast_transient(), RetryPolicy::never()].map(|p| p.explain());
-    insta::assert_debug_snapshot!(explained, @r#"
+    let first_lines: Vec<_> = explained.iter().filter_map(|text| text.lines().next()).collect();
+    insta::assert_debug_snapshot!(first_lines, @r#"
     [
         "3 retries after 1s, 4s, 16s (jitter 25 %); a server may order up to 300s",
         "3 retries after 50ms, 100ms, 200ms (jitter 25 %); a server may order up to 300s",
         "no retries",
     ]
     "#);
+    insta::assert_snapshot!(RetryPolicy::aws_standard().explain(), @r"
+    2 retries after 50ms, 100ms (full jitter); a server may add up to 5s
+    retry        plain     at least      at most  latest start
+        1         50ms          0ns         50ms          50ms
+        2        100ms          0ns        100ms         150ms
+    throttled: retry        plain     at least      at most  latest start
+        1           1s          0ns           1s            1s
+        2           2s          0ns           2s            3s
+    ");
+    let budget = format!("{:?}", RetryBudget::standard());
+    insta::assert_snapshot!(budget, @"RetryBudget { capacity: 500, retry_cost: 14, throttled_cost: 5, first_success: 1, refill_per_second: 10.0, fraction: None, .. }");
     assert_eq!(RetryPolicy::seed(), RetryPolicy::builder().build().unwrap());
 }
 

@@ -5,4 +5,5 @@
 mod defaults;
 mod limits;
 mod retry;
+mod retry_vectors;
 mod single_flight;
