@@ -1,10 +1,10 @@
 //! Contacts as a source of records.
 
 use crate::model::contact::{Contact, SearchPage};
-use crate::{FilterOperator, HubSpot, operations};
+use crate::{Direction, FilterOperator, HubSpot};
 use async_trait::async_trait;
 use martlet_base::Timestamp;
-use martlet_core::{Call, Error, ErrorKind, Result};
+use martlet_core::{Error, ErrorKind, Result};
 use martlet_pipeline::{Batch, Checkpoint, Completeness, Consent, Reader, Record, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -168,11 +168,11 @@ impl Reader for ContactReader {
         let (records, next) = match &self.mode {
             Mode::Idle { .. } => return Ok(None),
             Mode::Full { after, since } => {
-                let (after, since) = (after.clone(), *since);
+                let since = *since;
                 if self.total.is_none() && after.is_none() {
                     self.total = Some(self.count().await?);
                 }
-                let (contacts, next) = self.list(after, false).await?;
+                let (contacts, next) = self.list(after.as_deref(), false).await?;
                 let next = match next {
                     Some(after) => Mode::Full { after: Some(after), since },
                     None => self.after_living(since),
@@ -193,8 +193,8 @@ impl Reader for ContactReader {
                 (self.records(page.results), next)
             }
             Mode::Archived { after, since } => {
-                let (after, since) = (after.clone(), *since);
-                let (contacts, next) = self.list(after, true).await?;
+                let since = *since;
+                let (contacts, next) = self.list(after.as_deref(), true).await?;
                 let next = match next {
                     Some(after) => Mode::Archived { after: Some(after), since },
                     None => Mode::Idle { since },
@@ -223,21 +223,10 @@ impl ContactReader {
         Ok(self.source.hubspot.contacts().search().limit(1).send().await?.total)
     }
 
-    async fn list(&self, after: Option<String>, archived: bool) -> Result<(Vec<Contact>, Option<String>)> {
-        let hubspot = &self.source.hubspot;
-        let mut call = Call::new(operations::LIST).query("limit", 100).query_opt("after", after.as_ref());
-        call = if archived {
-            call.query("archived", "true")
-        } else {
-            call.query("properties", self.source.asked().join(","))
-        };
-        let response = hubspot.client().execute(call).await?;
-        let mut page: crate::model::contact::RawPage = response.json()?;
-        let next = page.next();
-        if next.is_some() && next == after {
-            return Err(response.error(ErrorKind::Decode, "the next page is the present one"));
-        }
-        Ok((page.results, next))
+    async fn list(&self, after: Option<&str>, archived: bool) -> Result<(Vec<Contact>, Option<String>)> {
+        let list = self.source.hubspot.contacts().list();
+        let list = if archived { list.archived(true) } else { list.properties(self.source.asked()) };
+        list.page(after).await
     }
 
     async fn changes(&self, from: i64, last_id: Option<&str>) -> Result<SearchPage> {
@@ -246,15 +235,19 @@ impl ContactReader {
             .contacts()
             .search()
             .modified_since(Timestamp::from_millis(from))
-            .sort("hs_object_id", crate::Direction::Ascending)
+            .sort("hs_object_id", Direction::Ascending)
             .properties(self.source.asked());
         if let Some(last) = last_id {
             search = search.filter("hs_object_id", FilterOperator::Gt, last);
         }
         let page = search.send().await?;
-        let stuck = page.results.last().is_some_and(|last| Some(last.id.as_str()) == last_id);
-        if stuck {
-            let message = "the search for greater ids gives the same one again";
+        // A filter that is not kept to would read the same contacts for ever, or end too soon.
+        let number = |id: &str| id.parse::<u64>().ok();
+        let advances =
+            page.results.last().and_then(|last| number(last.id.as_str())) > last_id.and_then(number);
+        if page.next.is_some() && !advances {
+            let message =
+                "the search has a next page, but its last contact has no greater id than the page before";
             return Err(Error::new(ErrorKind::Decode, message));
         }
         Ok(page)

@@ -2,7 +2,9 @@ use super::bulk::{self, ContactWriter};
 use super::search::SearchContacts;
 use crate::model::contact::{Contact, ContactId, ContactInput, RawPage, Upserted};
 use crate::operations;
-use martlet_core::{ApiClient, BulkOutcome, Call, Pager, ResponseMeta, Result};
+#[cfg(feature = "pipeline")]
+use martlet_core::ErrorKind;
+use martlet_core::{ApiClient, BulkOutcome, Call, Pager, Response, ResponseMeta, Result};
 use std::fmt;
 use std::sync::Arc;
 
@@ -138,21 +140,36 @@ impl ListContacts {
 
     /// Reads all of them, page by page.
     pub fn pager(self) -> Pager<Contact> {
-        let Self { api, properties, limit, archived } = self;
+        let Self { archived, limit, properties, .. } = &self;
         let filter = format!("archived={archived} limit={limit} properties={properties}");
-        let call = move |after: Option<&str>| {
-            let call = Call::new(operations::LIST)
-                .query("limit", limit)
-                .query_opt("after", after)
-                .query_opt("properties", some(&properties));
-            if archived { call.query("archived", "true") } else { call }
-        };
-        Pager::token(api, operations::LIST, filter, call, |response| {
-            let mut page: RawPage = response.json()?;
-            let next = page.next();
-            Ok((page.results, next))
-        })
+        let api = Arc::clone(&self.api);
+        Pager::token(api, operations::LIST, filter, move |after| self.call(after), read_page)
     }
+
+    /// The page at `after`, and where the next one is.
+    #[cfg(feature = "pipeline")]
+    pub(crate) async fn page(&self, after: Option<&str>) -> Result<(Vec<Contact>, Option<String>)> {
+        let response = self.api.execute(self.call(after)).await?;
+        let (contacts, next) = read_page(&response)?;
+        if next.is_some() && next.as_deref() == after {
+            return Err(response.error(ErrorKind::Decode, "the next page is the present one"));
+        }
+        Ok((contacts, next))
+    }
+
+    fn call(&self, after: Option<&str>) -> Call {
+        Call::new(operations::LIST)
+            .query("limit", self.limit)
+            .query_opt("after", after)
+            .query_opt("properties", some(&self.properties))
+            .query_opt("archived", self.archived.then_some("true"))
+    }
+}
+
+fn read_page(response: &Response) -> Result<(Vec<Contact>, Option<String>)> {
+    let mut page: RawPage = response.json()?;
+    let next = page.next();
+    Ok((page.results, next))
 }
 
 /// Reads one contact. From [`Contacts::get`] or [`Contacts::get_by_email`].
@@ -192,13 +209,11 @@ impl GetContact {
     /// # Errors
     /// As [`send`](Self::send).
     pub async fn send_with_meta(self) -> Result<(Contact, ResponseMeta)> {
-        let mut call = Call::new(operations::GET)
+        let call = Call::new(operations::GET)
             .path("id", &self.id)
             .query_opt("idProperty", self.by)
-            .query_opt("properties", some(&self.properties));
-        if self.archived {
-            call = call.query("archived", "true");
-        }
+            .query_opt("properties", some(&self.properties))
+            .query_opt("archived", self.archived.then_some("true"));
         let response = self.api.execute(call).await?;
         Ok((response.json()?, response.meta().clone()))
     }

@@ -12,8 +12,7 @@ use std::sync::Arc;
 pub const SEARCH_CAP: u64 = 10_000;
 
 /// How a property is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FilterOperator {
     /// Equal.
@@ -30,6 +29,20 @@ pub enum FilterOperator {
     Gte,
     /// Has a token that matches, `*` stands for any characters.
     ContainsToken,
+}
+
+impl FilterOperator {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Eq => "EQ",
+            Self::Neq => "NEQ",
+            Self::Lt => "LT",
+            Self::Lte => "LTE",
+            Self::Gt => "GT",
+            Self::Gte => "GTE",
+            Self::ContainsToken => "CONTAINS_TOKEN",
+        }
+    }
 }
 
 /// Which way results are sorted.
@@ -113,18 +126,9 @@ impl SearchContacts {
         operator: FilterOperator,
         value: impl fmt::Display,
     ) -> Self {
-        let operator = match operator {
-            FilterOperator::Eq => "EQ",
-            FilterOperator::Neq => "NEQ",
-            FilterOperator::Lt => "LT",
-            FilterOperator::Lte => "LTE",
-            FilterOperator::Gt => "GT",
-            FilterOperator::Gte => "GTE",
-            FilterOperator::ContainsToken => "CONTAINS_TOKEN",
-        };
         self.push(Filter {
             property_name: property.into(),
-            operator,
+            operator: operator.as_str(),
             value: Some(value.to_string()),
             values: None,
         })
@@ -277,7 +281,7 @@ impl Paging<Contact> for SearchPaging {
                 for group in &mut body.filter_groups {
                     group.filters.push(Filter {
                         property_name: ID.to_owned(),
-                        operator: "GT",
+                        operator: FilterOperator::Gt.as_str(),
                         value: Some(last.clone()),
                         values: None,
                     });

@@ -1,10 +1,10 @@
 //! Contacts as a source: full and incremental runs, resumed ones, archived contacts.
 
-use crate::kit::World;
+use crate::kit::{Scripted, World};
 use martlet_base::Timestamp;
 use martlet_core::{ErrorKind, Layer, Next, Request, Response, Result};
 use martlet_hubspot::sim::{SimOptions, archived_contacts, seed_contact};
-use martlet_hubspot::{ContactInput, ContactSource};
+use martlet_hubspot::{ContactInput, ContactSource, HubSpotPlan, operations};
 use martlet_pipeline::{Batch, Checkpoint, Completeness, Consent, Op, Record, Source};
 use serde_json::json;
 use std::time::Duration;
@@ -62,6 +62,19 @@ async fn the_first_run_reads_everything_and_ends_complete() {
     // The time at which it began, whatever it took.
     assert_eq!(last(&batches).position(), &json!({"v": 1, "mode": "idle", "since": 1_767_225_600_000_i64}));
     assert_eq!(world.sim.stats().violations, 0);
+}
+
+#[tokio::test]
+async fn a_full_run_uses_the_quota_and_breaks_none() {
+    for per_ten_seconds in [100, 190] {
+        let options = SimOptions { contacts: 45_000, per_ten_seconds, ..SimOptions::default() };
+        let world = World::with(options, |b| b.plan(HubSpotPlan::Custom { per_ten_seconds }));
+        let batches = run(&world, None).await;
+        assert_eq!(batches.len(), 450);
+        let stats = world.sim.stats();
+        assert_eq!(stats.violations, 0);
+        assert!(stats.quota_use_ratio > 0.9, "{per_ten_seconds}: {stats:?}");
+    }
 }
 
 #[tokio::test]
@@ -214,6 +227,26 @@ async fn a_foreign_checkpoint_is_refused() {
     let foreign = Checkpoint::complete("mailchimp.members", json!({"v": 1, "mode": "idle", "since": 0}));
     let error = source(&world).open(Some(&foreign)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+}
+
+#[tokio::test]
+async fn a_search_that_goes_in_circles_ends_the_run() {
+    let page = |ids: &[&str]| {
+        let results: Vec<_> = ids.iter().map(|id| json!({"id": id, "properties": {}})).collect();
+        json!({"total": 400, "results": results, "paging": {"next": {"after": "200"}}})
+    };
+    let idle = Checkpoint::complete("hubspot.contacts", json!({"v": 1, "mode": "idle", "since": 0}));
+    for second in [&["7", "9"][..], &["3", "4"], &["9", "x"], &[]] {
+        let scripted = Scripted::new();
+        scripted.on(&operations::SEARCH).json(200, &page(&["8", "9"])).then_json(200, &page(second));
+        let source = ContactSource::new(scripted.hubspot.clone(), PROPERTIES);
+        let mut reader = source.open(Some(&idle)).await.unwrap();
+        let first = scripted.clock.drive(reader.next()).await.unwrap().unwrap();
+        assert_eq!(first.checkpoint.position()["last_id"], "9");
+        let error = scripted.clock.drive(reader.next()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Decode, "{second:?}");
+        scripted.transport.verify();
+    }
 }
 
 /// Makes every request take a few polls, so that there are places to give up at.
