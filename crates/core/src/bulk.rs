@@ -120,7 +120,7 @@ impl<I: Send + Sync, R: Send> Bulk<I, R> {
     pub fn with_limits(mut self, limits: BulkLimits) -> Self {
         let most = self.writer.limits();
         self.limits = BulkLimits {
-            max_items: limits.max_items.clamp(1, most.max_items),
+            max_items: limits.max_items.min(most.max_items),
             max_bytes: limits.max_bytes.min(most.max_bytes),
             max_age: limits.max_age,
         };
@@ -149,15 +149,25 @@ impl<I: Send + Sync, R: Send> Bulk<I, R> {
         if full { self.flush().await } else { Ok(None) }
     }
 
-    /// Sends what is pending; `None` when nothing is.
+    /// Sends what is pending, as much as fits into one request; `None` when nothing is pending. After a failed request more
+    /// may be pending than fits: to send everything call it until it gives `None`.
+    ///
+    /// Cancel safety: as for [`push`](Self::push).
     ///
     /// # Errors
     /// When the request failed as a whole; the records stay pending.
     pub async fn flush(&mut self) -> Result<Option<(Vec<I>, BulkOutcome<R>)>> {
-        match self.pending.len() {
-            0 => Ok(None),
-            n => self.send(n.min(self.limits.max_items)).await.map(Some),
+        if self.pending.is_empty() {
+            return Ok(None);
         }
+        let mut bytes = 0;
+        let fits = self.pending.iter().take(self.limits.max_items).take_while(|item| {
+            bytes += self.writer.size(item);
+            bytes <= self.limits.max_bytes
+        });
+        // A record that is larger than a request may be goes alone.
+        let count = fits.count().max(1);
+        self.send(count).await.map(Some)
     }
 
     /// When the oldest pending record is of age.

@@ -378,6 +378,10 @@ impl Error {
         self.edit(|e| e.source = Some(Arc::new(source)))
     }
 
+    pub(crate) fn with_boxed_source(self, source: Box<dyn StdError + Send + Sync>) -> Self {
+        self.edit(|e| e.source = Some(source.into()))
+    }
+
     pub(crate) fn with_effort(self, attempts: u32, elapsed: Duration) -> Self {
         self.edit(|e| {
             e.attempts = attempts;

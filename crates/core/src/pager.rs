@@ -252,8 +252,12 @@ impl<T: Send + 'static> Pager<T> {
         self.next().await.transpose()
     }
 
-    /// Whole pages instead of items.
-    pub fn pages(self) -> Pages<T> {
+    /// Whole pages instead of items. A page that was begun is read again.
+    pub fn pages(mut self) -> Pages<T> {
+        if !self.items.is_empty() {
+            self.pages.at = Some(self.pages.cursor.clone());
+            (self.pages.fetch, self.pages.finished) = (None, false);
+        }
         self.pages
     }
 
@@ -284,8 +288,10 @@ impl<T: Send + 'static> Pager<T> {
                 ),
             ));
         }
+        self.items.clear();
         self.pages.at = Some(cursor.at.clone());
         self.pages.cursor = cursor.at.clone();
+        (self.pages.fetch, self.pages.finished) = (None, false);
         Ok(self)
     }
 

@@ -3,7 +3,7 @@ use http::HeaderMap;
 use martlet_base::{ConnectionId, Deadline, Moment};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use url::Url;
 
@@ -47,20 +47,50 @@ pub struct CallContext {
 pub(crate) struct Effort {
     attempts: AtomicU32,
     quota_wait_ns: AtomicU64,
+    bytes_out: AtomicU64,
+    bytes_in: AtomicU64,
+    /// Whether the attempt under way may have reached the platform. A call makes one attempt at a time.
+    sent: AtomicBool,
 }
 
 impl Effort {
-    /// The number of the attempt that begins.
-    pub(crate) fn begin_attempt(&self) -> u32 {
-        self.attempts.fetch_add(1, Ordering::Relaxed) + 1
+    /// An exchange begins.
+    pub(crate) fn begin_exchange(&self) {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        self.set_sent(true);
     }
 
+    /// Exchanges begun so far. What is refused on this side is none.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn set_sent(&self, sent: bool) {
+        self.sent.store(sent, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sent(&self) -> bool {
+        self.sent.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn add_quota_wait(&self, wait: Duration) {
         self.quota_wait_ns.fetch_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_bytes_out(&self, bytes: usize) {
+        self.bytes_out.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes_out(&self) -> u64 {
+        self.bytes_out.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_bytes_in(&self, bytes: usize) {
+        self.bytes_in.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Ordering::Relaxed)
     }
 
     pub(crate) fn quota_wait(&self) -> Duration {

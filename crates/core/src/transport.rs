@@ -164,6 +164,10 @@ impl TransportError {
         self
     }
 
+    pub(crate) fn into_parts(self) -> (String, Option<Box<dyn StdError + Send + Sync>>) {
+        (self.message, self.source)
+    }
+
     /// What went wrong.
     #[must_use]
     pub const fn kind(&self) -> TransportErrorKind {

@@ -260,7 +260,10 @@ impl ClientBuilder {
         let mut headers = HeaderMap::with_capacity(descriptor.headers().len() + 4);
         headers.insert(header::USER_AGENT, agent);
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        headers.extend(descriptor.headers().iter().cloned());
+        for (name, value) in descriptor.headers() {
+            // `extend` would add a second value.
+            headers.insert(name, value.clone());
+        }
         Ok(Client(Arc::new(Core {
             connection: self.connection,
             base_url,

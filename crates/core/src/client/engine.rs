@@ -128,7 +128,7 @@ impl Core {
         let mut retry = Retry::new(&self.retry, repeat(operation), context.deadline);
         let mut may_have_been_applied = false;
         loop {
-            let attempt = context.effort.begin_attempt();
+            let attempt = context.effort.attempts() + 1;
             let error = match self.attempt(request.for_attempt(attempt)).await {
                 Ok(response) => {
                     if let Some(tag) = operation.get_invalidates() {
@@ -139,7 +139,12 @@ impl Core {
                 Err(error) => error,
             };
             // An earlier attempt of unknown fate is not undone by a later one that was not sent.
-            may_have_been_applied |= error.delivery() == Delivery::Unknown;
+            if error.delivery() == Delivery::Unknown {
+                may_have_been_applied = true;
+                if let Some(tag) = operation.get_invalidates() {
+                    self.cache.invalidate(tag);
+                }
+            }
             let now = self.clock.now();
             let mut failure = Failure::new(error.delivery(), error.recovery());
             if let Some(at) = error.not_before() {
@@ -155,6 +160,7 @@ impl Core {
                             attempt,
                             at.since(now),
                             error.kind().as_str(),
+                            error.delivery(),
                         )
                     });
                     self.clock.sleep_until(at).await;
@@ -174,21 +180,29 @@ impl Core {
         let shared = &*self.shared.0;
         // An open circuit is refused before it takes or waits for anything.
         shared.breaker.peek(self.clock.now()).map_err(|open| self.circuit_open(&open))?;
+        context.effort.set_sent(false);
         let permits = shared.limits.acquire(self, &context).await?;
         let result = if self.attempt_layers.is_empty() {
             self.attempt_rest(request).await
         } else {
-            Next { rest: &self.attempt_layers, core: self, phase: Phase::Attempt }.run(request).await
-        };
-        let now = self.clock.now();
-        match &result {
-            Err(error) if error.delivery() == Delivery::NotSent => permits.cancel(),
-            Err(error) if error.delivery() == Delivery::Unknown && error.status().is_none() => {
-                permits.finish_unknown(now, self.attempt_timeout);
+            let next = Next { rest: &self.attempt_layers, core: self, phase: Phase::Attempt };
+            match self.clock.within(context.deadline, next.run(request)).await {
+                Some(result) => result,
+                None => Err(Error::new(ErrorKind::DeadlineExceeded, "a user's layer took too long")),
             }
-            _ => permits.finish(now),
+        };
+        match result {
+            Err(error) if !context.effort.sent() => Err(error),
+            // A user's layer that gave up on the exchange cannot know that nothing was sent.
+            Err(error) if error.delivery() == Delivery::NotSent => {
+                Err(error.with_delivery(Delivery::Unknown))
+            }
+            Err(error) if error.delivery() == Delivery::Unknown && error.status().is_none() => Err(error),
+            answered => {
+                permits.answered();
+                answered
+            }
         }
-        result
     }
 
     /// The attempt after users' per-attempt layers: auth, breaker, exchange, classify.
@@ -206,14 +220,21 @@ impl Core {
         let mut wire = WireRequest::new(context.operation.verb().method(), url, headers, body.bytes());
         self.authenticator.apply(&credential.credential, &mut wire)?;
 
-        let permit = shared.breaker.try_acquire(self.clock.now()).map_err(|open| self.circuit_open(&open))?;
         let sent = self.clock.now();
         let left = context.deadline.remaining(sent).unwrap_or(Duration::MAX);
         if left.is_zero() {
             return Err(Error::new(ErrorKind::DeadlineExceeded, "no time was left to send it"));
         }
+        let permit = shared.breaker.try_acquire(sent).map_err(|open| self.circuit_open(&open))?;
+        if let Some((from, to)) = permit.transition() {
+            self.breaker_changed(from, to);
+        }
         let timeout = self.attempt_timeout.min(left);
+        context.effort.begin_exchange();
         let result = self.exchange(wire, &context, attempt, timeout).await;
+        if result.as_ref().is_err_and(|error| error.delivery() == Delivery::NotSent) {
+            context.effort.set_sent(false);
+        }
         let now = self.clock.now();
         let result = match result {
             Ok(response) => self.classify(response, now),
@@ -225,9 +246,9 @@ impl Core {
             self.breaker_changed(from, to);
         }
         self.observers.emit(|| {
-            let (status, delivery) = match &result {
+            let (status, error) = match &result {
                 Ok(response) => (Some(response.status().as_u16()), None),
-                Err(error) => (error.status(), Some(error.delivery())),
+                Err(error) => (error.status(), Some(error)),
             };
             Signal::attempt_finished(
                 &context.platform,
@@ -235,7 +256,8 @@ impl Core {
                 &context.connection,
                 attempt,
                 status,
-                delivery,
+                error.map(|error| error.kind().as_str()),
+                error.map(Error::delivery),
                 now.since(sent),
             )
         });
@@ -257,12 +279,14 @@ impl Core {
             timeout,
         };
         let limit = Deadline::after(self.clock.now(), timeout);
+        context.effort.add_bytes_out(wire.body.len());
         let exchange = async {
             let (head, body) = self.transport.send(wire, &cx).await?.into_parts();
             Ok::<_, ExchangeError>((head, read(body, self.max_body).await?))
         };
         match self.clock.within(limit, exchange).await {
             Some(Ok((head, body))) => {
+                context.effort.add_bytes_in(body.len());
                 let mut response = Response::new(head.status, head.headers, body, Arc::clone(context));
                 let id = self.platform.request_id(&response).map(str::to_owned);
                 response.meta_mut().request_id = id;
@@ -400,7 +424,12 @@ fn transport_error(error: TransportError) -> Error {
         TransportErrorKind::InvalidRequest => ErrorKind::InvalidRequest,
     };
     let delivery = error.delivery();
-    Error::new(kind, error.to_string()).with_delivery(delivery).with_source(error)
+    let (message, source) = error.into_parts();
+    let error = Error::new(kind, message).with_delivery(delivery);
+    match source {
+        Some(source) => error.with_boxed_source(source),
+        None => error,
+    }
 }
 
 /// Reads a body to its end. A whole one is not copied.

@@ -32,8 +32,8 @@ impl LimitsSlot {
 
     /// Waits for a place in the operation's own bucket, then in the default one: always in this order, so that two calls
     /// cannot wait for each other.
-    pub(super) async fn acquire(&self, core: &Core, context: &CallContext) -> Result<Permits> {
-        let mut permits = Permits { own: None, default: None };
+    pub(super) async fn acquire<'a>(&self, core: &'a Core, context: &'a CallContext) -> Result<Permits<'a>> {
+        let mut permits = Permits { own: None, default: None, core, context };
         let operation = &context.operation;
         if let Some(own) = operation.get_quota().and_then(|name| self.bucket(name)) {
             permits.own = Some(take(own, core, context).await?);
@@ -100,31 +100,38 @@ fn refusal(error: &LimitError, clock: &Clock) -> Error {
     }
 }
 
-/// The places an attempt holds.
+/// The places an attempt holds. A drop, at whatever await, gives back what was not sent and takes the rest for under way.
 #[must_use = "dropping the permits ends the attempt"]
-pub(super) struct Permits {
+pub(super) struct Permits<'a> {
     own: Option<LimitPermit>,
     default: Option<LimitPermit>,
+    core: &'a Core,
+    context: &'a CallContext,
 }
 
-impl Permits {
+impl Permits<'_> {
     fn each(&self) -> impl Iterator<Item = &LimitPermit> {
         [&self.own, &self.default].into_iter().flatten()
     }
 
-    fn into_each(self) -> impl Iterator<Item = LimitPermit> {
-        [self.own, self.default].into_iter().flatten()
+    fn take(&mut self) -> impl Iterator<Item = LimitPermit> + use<> {
+        [self.own.take(), self.default.take()].into_iter().flatten()
     }
 
-    pub(super) fn finish(self, now: Moment) {
-        self.into_each().for_each(|permit| permit.finish(now));
+    /// The platform has answered: it will not count the request later than now.
+    pub(super) fn answered(mut self) {
+        let now = self.core.clock.now();
+        self.take().for_each(|permit| permit.finish(now));
     }
+}
 
-    pub(super) fn finish_unknown(self, now: Moment, timeout: Duration) {
-        self.into_each().for_each(|permit| permit.finish_unknown(now, timeout));
-    }
-
-    pub(super) fn cancel(self) {
-        self.into_each().for_each(LimitPermit::cancel);
+impl Drop for Permits<'_> {
+    fn drop(&mut self) {
+        if self.context.effort.sent() {
+            let now = self.core.clock.now();
+            self.take().for_each(|permit| permit.finish_unknown(now, self.core.attempt_timeout));
+        } else {
+            self.take().for_each(LimitPermit::cancel);
+        }
     }
 }

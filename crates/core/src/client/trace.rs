@@ -24,16 +24,18 @@ impl<'a> CallTrace<'a> {
         let result = match result {
             Ok(mut response) => {
                 let meta = response.meta_mut();
-                if !meta.from_cache {
-                    meta.attempts = context.effort.attempts();
-                }
+                // What was shared with others may have been attempted by another call.
+                meta.attempts = meta.attempts.max(context.effort.attempts());
                 meta.elapsed = elapsed;
                 meta.quota_wait = context.effort.quota_wait();
                 Ok(response)
             }
-            Err(error) => Err(error
-                .with_operation(&context.platform, context.operation.name())
-                .with_effort(context.effort.attempts(), elapsed)),
+            Err(error) => {
+                let attempts = error.attempts().max(context.effort.attempts());
+                Err(error
+                    .with_operation(&context.platform, context.operation.name())
+                    .with_effort(attempts, elapsed))
+            }
         };
         match &result {
             Ok(response) => self.report(CallOutcome::Ok, Some(response), None),
@@ -51,6 +53,11 @@ impl<'a> CallTrace<'a> {
 
     fn report(&self, outcome: CallOutcome, response: Option<&Response>, error: Option<&Error>) {
         let context = self.context;
+        let attempts = match (response, error) {
+            (Some(response), _) => response.meta().attempts,
+            (_, Some(error)) => error.attempts(),
+            _ => context.effort.attempts(),
+        };
         self.core.observers.emit(|| {
             Signal::call_finished(
                 &context.platform,
@@ -59,10 +66,14 @@ impl<'a> CallTrace<'a> {
                 outcome,
                 response.map(|r| r.status().as_u16()).or_else(|| error.and_then(Error::status)),
                 error.map(|e| e.kind().as_str()),
+                error.and_then(Error::code),
                 response
                     .and_then(|r| r.meta().request_id.as_deref())
                     .or_else(|| error.and_then(Error::request_id)),
-                context.effort.attempts(),
+                error.and_then(Error::retry_at),
+                attempts,
+                context.effort.bytes_out(),
+                context.effort.bytes_in(),
                 self.core.clock.now().since(context.started),
                 context.effort.quota_wait(),
             )

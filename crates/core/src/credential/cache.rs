@@ -25,7 +25,7 @@ type Renewal = Pin<Box<dyn Future<Output = Result<Arc<Current>, CredentialError>
 #[derive(Default)]
 struct State {
     current: Option<Arc<Current>>,
-    /// Counts credentials: a 401 says which one it was about.
+    /// Counts renewals, failed ones too: a 401 says which credential it was about.
     version: u64,
     refused: bool,
     failed: Option<(Moment, CredentialError)>,
@@ -36,6 +36,16 @@ pub(crate) struct Current {
     pub(crate) version: u64,
     refresh_at: Moment,
     expires: Moment,
+}
+
+impl State {
+    fn usable(&self, now: Moment) -> Option<&Arc<Current>> {
+        self.current.as_ref().filter(|current| now < current.expires)
+    }
+
+    fn failed_lately(&self, now: Moment) -> Option<&CredentialError> {
+        self.failed.as_ref().filter(|(until, _)| now < *until).map(|(_, error)| error)
+    }
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -71,30 +81,29 @@ impl CredentialCache {
             return Ok(Arc::clone(fixed));
         }
         let now = core.clock.now();
-        let present = {
+        let (present, known) = {
             let state = lock(&self.state);
-            if let Some((until, error)) = &state.failed
-                && now < *until
-                && state.current.as_ref().is_none_or(|current| current.expires <= now)
-            {
-                return Err(failure(error));
-            }
-            let failed_lately = state.failed.as_ref().is_some_and(|(until, _)| now < *until);
-            state.current.clone().filter(|current| now < current.expires).map(|current| {
-                let due = current.refresh_at <= now && !failed_lately;
-                (current, due)
-            })
+            let failed = state.failed_lately(now);
+            let present = match (state.usable(now), failed) {
+                (Some(current), _) => {
+                    let due = current.refresh_at <= now && failed.is_none();
+                    Some((Arc::clone(current), due))
+                }
+                (None, Some(error)) => return Err(failure(error)),
+                (None, None) => None,
+            };
+            (present, state.version)
         };
         match present {
             Some((current, false)) => Ok(current),
             Some((current, true)) => {
                 // Nobody waits for this one: the old credential is still good.
-                let (renewal, make) = (self.renewal.clone(), self.renew(core));
+                let (renewal, make) = (self.renewal.clone(), self.renew(core, known));
                 tokio::spawn(async move { renewal.run_detached((), make).await });
                 Ok(current)
             }
             None => {
-                let renewal = self.renewal.run_detached((), self.renew(core));
+                let renewal = self.renewal.run_detached((), self.renew(core, known));
                 match core.clock.within(deadline, renewal).await {
                     Some(Ok(Ok(current))) => Ok(current),
                     Some(Ok(Err(error))) => Err(failure(&error)),
@@ -121,15 +130,27 @@ impl CredentialCache {
         true
     }
 
-    fn renew(&self, core: &Core) -> impl FnOnce() -> Renewal + Send + 'static {
+    fn renew(&self, core: &Core, known: u64) -> impl FnOnce() -> Renewal + Send + 'static {
         let (source, state) = (Arc::clone(&self.source), Arc::clone(&self.state));
         let (clock, observers) = (core.clock.clone(), core.observers.clone());
         let platform = Arc::clone(core.platform.descriptor().id());
         let connection = core.connection.clone();
         move || {
             Box::pin(async move {
-                let refused = lock(&state).refused;
                 let started = clock.now();
+                let refused = {
+                    let state = lock(&state);
+                    // Another renewal ended between the caller's look at the state and the start of this one.
+                    if state.version != known {
+                        if let Some(current) = state.usable(started) {
+                            return Ok(Arc::clone(current));
+                        }
+                        if let Some(error) = state.failed_lately(started) {
+                            return Err(error.clone());
+                        }
+                    }
+                    state.refused
+                };
                 let cx = IssueContext { connection, clock: clock.clone(), refused };
                 let issued = source.issue(&cx).await;
                 let now = clock.now();
@@ -137,9 +158,9 @@ impl CredentialCache {
                 observers
                     .emit(|| Signal::credential_issued(&platform, &cx.connection, ok, now.since(started)));
                 let mut state = lock(&state);
+                state.version += 1;
                 match issued {
                     Ok(issued) => {
-                        state.version += 1;
                         let current = Arc::new(Current::new(issued, state.version, now));
                         (state.refused, state.failed) = (false, None);
                         state.current = Some(Arc::clone(&current));
@@ -161,5 +182,5 @@ fn failure(error: &CredentialError) -> Error {
         Recovery::Transient | Recovery::Throttled => Recovery::Transient,
         _ => Recovery::Fatal,
     };
-    Error::new(ErrorKind::Credential, error.to_string()).with_recovery(recovery).with_source(error.clone())
+    Error::new(ErrorKind::Credential, error.to_string()).with_recovery(recovery)
 }
