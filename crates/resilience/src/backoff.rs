@@ -9,6 +9,8 @@ use std::time::Duration;
 ///
 /// Below, `d` is the pause without jitter and `cap` is [`BackoffBuilder::max_delay`]. No jitter exceeds `cap`.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Jitter {
     /// Exactly `d`.
@@ -43,6 +45,8 @@ impl Default for Jitter {
 /// # Ok::<(), martlet_resilience::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(into = "file::BackoffFile", try_from = "file::BackoffFile"))]
 pub struct Backoff {
     base: Duration,
     factor: f64,
@@ -166,6 +170,41 @@ impl BackoffBuilder {
             check((0.0..=1.0).contains(&p), "jitter", "a bounded jitter must be between 0 and 1")?;
         }
         Ok(b)
+    }
+}
+
+#[cfg(feature = "serde")]
+mod file {
+    use super::*;
+    use crate::config::duration;
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(super) struct BackoffFile {
+        #[serde(with = "duration")]
+        base: Duration,
+        factor: f64,
+        #[serde(default = "max_delay", with = "duration")]
+        max_delay: Duration,
+        #[serde(default)]
+        jitter: Jitter,
+    }
+
+    fn max_delay() -> Duration {
+        Duration::from_secs(60)
+    }
+
+    impl From<Backoff> for BackoffFile {
+        fn from(b: Backoff) -> Self {
+            Self { base: b.base, factor: b.factor, max_delay: b.max_delay, jitter: b.jitter }
+        }
+    }
+
+    impl TryFrom<BackoffFile> for Backoff {
+        type Error = ConfigError;
+        fn try_from(f: BackoffFile) -> Result<Self, ConfigError> {
+            Self::exponential(f.base, f.factor).max_delay(f.max_delay).jitter(f.jitter).build()
+        }
     }
 }
 

@@ -1,143 +1,79 @@
 //! Stop asking a server that is down.
 
-use crate::config::check;
-use crate::{Backoff, ConfigError, Jitter, lock};
-use martlet_base::{BreakerState, Moment};
+mod options;
+mod report;
+mod slow;
+mod window;
+
+pub use options::{BreakerBuilder, BreakerOptions, BreakerWindow};
+pub use report::{FailureClass, Report, Verdict};
+pub use slow::SlowCall;
+pub use window::Counts;
+
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
+use crate::{Backoff, ConfigError};
+use martlet_base::{BreakerState, Clock, Moment, Rng};
+use slow::Slow;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
-
-/// The settings of a [`Breaker`]; made by [`Breaker::builder`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct BreakerOptions {
-    name: Arc<str>,
-    window: Duration,
-    buckets: u32,
-    failure_rate: f64,
-    min_calls: u32,
-    consecutive_failures: Option<u32>,
-    open_for: Duration,
-    max_open_for: Duration,
-    probes: u32,
-    half_open_timeout: Duration,
-}
-
-/// Builds a [`Breaker`].
-#[derive(Clone, Debug)]
-#[must_use = "call build()"]
-pub struct BreakerBuilder(BreakerOptions);
-
-impl BreakerBuilder {
-    /// Results older than `length` are forgotten, one of `buckets` slices at a time. 30 s in 10 unless set.
-    pub const fn window(mut self, length: Duration, buckets: u32) -> Self {
-        (self.0.window, self.0.buckets) = (length, buckets);
-        self
-    }
-
-    /// Opens when at least this share of the window's calls failed, in `(0, 1]`. 0.5 unless set.
-    pub const fn failure_rate(mut self, rate: f64) -> Self {
-        self.0.failure_rate = rate;
-        self
-    }
-
-    /// The failure rate says nothing before this many calls. 20 unless set.
-    pub const fn min_calls(mut self, calls: u32) -> Self {
-        self.0.min_calls = calls;
-        self
-    }
-
-    /// Opens after this many failures in a row, however few calls there were; `None` turns the rule off. 10 unless set.
-    pub fn consecutive_failures(mut self, failures: impl Into<Option<u32>>) -> Self {
-        self.0.consecutive_failures = failures.into();
-        self
-    }
-
-    /// How long it stays open: `first`, then twice as long each time the probes fail, up to `max`.
-    /// 5 s up to 300 s unless set.
-    pub const fn open_for(mut self, first: Duration, max: Duration) -> Self {
-        (self.0.open_for, self.0.max_open_for) = (first, max);
-        self
-    }
-
-    /// How many calls may probe whether the server is back. With up to 3, one failure opens it again; with more, their
-    /// failure rate decides. 3 unless set.
-    pub const fn probes(mut self, probes: u32) -> Self {
-        self.0.probes = probes;
-        self
-    }
-
-    /// Probes that have not come to a decision after this time count as failed, so that it cannot stay half open for
-    /// ever. Set it to at least twice the time limit of a call. 30 s unless set.
-    pub const fn half_open_timeout(mut self, timeout: Duration) -> Self {
-        self.0.half_open_timeout = timeout;
-        self
-    }
-
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// A setting is zero, the rate is outside `(0, 1]`, or the longest open time is below the first.
-    pub fn build(self) -> Result<Breaker, ConfigError> {
-        let o = &self.0;
-        check(!o.name.is_empty(), "name", "must not be empty")?;
-        check((1..=1_000).contains(&o.buckets), "window", "must have between 1 and 1,000 buckets")?;
-        check(
-            !(o.window / o.buckets).is_zero(),
-            "window",
-            "must be longer than its number of buckets in ns",
-        )?;
-        check(o.failure_rate > 0.0 && o.failure_rate <= 1.0, "failure_rate", "must be above 0, at most 1")?;
-        check(o.min_calls > 0, "min_calls", "must be above zero")?;
-        check(o.consecutive_failures != Some(0), "consecutive_failures", "must be above zero, or None")?;
-        check(o.probes > 0, "probes", "must be above zero: nothing else closes an open breaker")?;
-        check(!o.half_open_timeout.is_zero(), "half_open_timeout", "must be above zero")?;
-        let open_for = Backoff::exponential(o.open_for, 2.0)
-            .max_delay(o.max_open_for)
-            .jitter(Jitter::None)
-            .build()
-            .map_err(|e| ConfigError::new("open_for", e.reason().to_owned()))?;
-        Ok(Breaker(Arc::new(Shared {
-            state: Mutex::new(State {
-                generation: 0,
-                reopened: 0,
-                phase: Phase::Closed(Window::new(o.buckets)),
-            }),
-            options: self.0,
-            open_for,
-        })))
-    }
-}
+use window::{CountWindow, TimeWindow, Window};
 
 /// A circuit breaker: after too many failures it refuses calls at once, for a while, then lets a few through to see
 /// whether the server is back. Cheap to clone; clones are one breaker.
 ///
-/// It opens when at least half of the last 30 seconds' calls failed (and there were at least 20), or after 10 failures in
-/// a row. It has no clock and no task: every method takes the present moment, and moments of one clock only.
+/// ```text
+///              half of >= 20 calls in 30 s failed,
+///              or 10 in a row, or too many were slow
+///    +--------+ -----------------------------------> +--------+ <------------------+
+///    | Closed |                                      |  Open  |                    |
+///    +--------+                                      +--------+                    | a probe failed,
+///        ^                                               | 5, 10, .. 300 s +- 10 %, | 3 were dropped,
+///        |            all probes succeeded               v or the server's wish    | or 30 s went by
+///        +------------------------------------------ +----------+ ----------------+
+///                                                    | HalfOpen | (3 probes)
+///                                                    +----------+
+/// ```
+///
+/// It has no clock and no task: every method takes the present moment, and moments of one clock only. As long as it is
+/// closed, or open and refusing, no method takes a lock or allocates; a window of any length costs the same.
 ///
 /// Take the permit as late as possible, after every wait: a permit in hand may be the probe that others wait for.
+///
+/// **Not for** limiting how fast or how much is sent ([`Limits`](crate::Limits)), for refusals that are about one caller
+/// (4xx, 429: report [`Verdict::Neutral`]), or where there is only one call a minute: a retry does more there.
 #[derive(Clone)]
 pub struct Breaker(Arc<Shared>);
 
 struct Shared {
     options: BreakerOptions,
     open_for: Backoff,
-    state: Mutex<State>,
+    rng: Rng,
+    /// The phase in the lowest 3 bits, the generation above. The generation grows with every change of phase; a permit of an
+    /// older one counts nowhere. Only changed under the lock of `cold`.
+    hot: AtomicU64,
+    /// In nanoseconds; means something while open.
+    open_until: AtomicU64,
+    consecutive: AtomicU32,
+    last_failure: AtomicU8,
+    /// Until when the server asked to be left alone, in nanoseconds.
+    server_wish: AtomicU64,
+    rejected: AtomicU64,
+    late: AtomicU64,
+    window: Window,
+    slow: Option<Slow>,
+    cold: Mutex<Cold>,
 }
 
-struct State {
-    /// Grows with every change of phase. A permit of an older generation counts nowhere.
-    generation: u64,
+#[derive(Default)]
+struct Cold {
     /// How often the probes have failed since it was last closed.
     reopened: u32,
-    phase: Phase,
+    /// Means something while half open.
+    probing: Probing,
 }
 
-enum Phase {
-    Closed(Window),
-    Open { until: Moment },
-    HalfOpen(Probing),
-}
-
+#[derive(Default)]
 struct Probing {
     expires: Moment,
     in_flight: u32,
@@ -149,44 +85,103 @@ struct Probing {
 
 /// So many probes dropped without a result count as failed: their callers gave up on a server that hangs.
 const MOST_DROPPED: u32 = 3;
+/// A server that asks for more than a day means "not today".
+const LONGEST_WISH: Duration = Duration::from_secs(86_400);
 
-/// What a call says about the server's health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verdict {
-    /// It answered.
-    Success,
-    /// It is ill: 5xx, timeout, broken connection.
-    Failure,
-    /// It says nothing about its health (other 4xx, 429, 401, a cancelled call). Gives the permit back, counts nowhere.
-    Neutral,
+const CLOSED: u64 = 0;
+const OPEN: u64 = 1;
+const HALF_OPEN: u64 = 2;
+const FORCED_OPEN: u64 = 3;
+const DISABLED: u64 = 4;
+const METRICS_ONLY: u64 = 5;
+const PHASE: u64 = 7;
+const GENERATION: u64 = 8;
+/// No breaker's: what a permit holds when it has nothing to give back.
+const SPENT: u64 = u64::MAX;
+
+const fn state_of(hot: u64) -> BreakerState {
+    match hot & PHASE {
+        OPEN | FORCED_OPEN => BreakerState::Open,
+        HALF_OPEN => BreakerState::HalfOpen,
+        _ => BreakerState::Closed,
+    }
 }
+
+/// Who decides whether calls pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BreakerMode {
+    /// The breaker.
+    Automatic,
+    /// An operator: none pass, until another mode is set.
+    ForcedOpen,
+    /// An operator: all pass, and none is counted.
+    Disabled,
+    /// All pass and are counted: to see what a breaker would do.
+    MetricsOnly,
+}
+
+/// A change of state, as `(from, to)`.
+type Transition = Option<(BreakerState, BreakerState)>;
 
 /// The breaker is open: nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("circuit breaker {name} is open")]
+#[error("circuit breaker {name} is open (last failure: {last_failure})")]
 #[non_exhaustive]
 pub struct BreakerOpen {
     /// Which breaker.
     pub name: Arc<str>,
-    /// When it will let a probe through; while probes are under way, when to look again.
+    /// When it will let a probe through; while probes are under way, when to look again; [`Moment::MAX`] when an
+    /// operator holds it open.
     pub retry_at: Moment,
+    /// How the last call failed that did.
+    pub last_failure: FailureClass,
+}
+
+/// What a [`Breaker`] has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BreakerSnapshot {
+    /// The state.
+    pub state: BreakerState,
+    /// Who decides.
+    pub mode: BreakerMode,
+    /// The calls of the window.
+    pub counts: Counts,
+    /// Calls refused so far.
+    pub rejected: u64,
+    /// Results so far that came after a change of state and counted nowhere else.
+    pub late: u64,
+    /// How long a call usually takes, when slow calls are judged by that.
+    pub baseline: Option<Duration>,
 }
 
 impl Breaker {
     /// A breaker called `name` in errors and telemetry.
     pub fn builder(name: &str) -> BreakerBuilder {
-        BreakerBuilder(BreakerOptions {
-            name: name.into(),
-            window: Duration::from_secs(30),
-            buckets: 10,
-            failure_rate: 0.5,
-            min_calls: 20,
-            consecutive_failures: Some(10),
-            open_for: Duration::from_secs(5),
-            max_open_for: Duration::from_secs(300),
-            probes: 3,
-            half_open_timeout: Duration::from_secs(30),
-        })
+        BreakerBuilder { options: BreakerOptions::new(name), rng: Rng::system() }
+    }
+
+    fn start(options: BreakerOptions, rng: Rng) -> Result<Self, ConfigError> {
+        let window = match options.window {
+            BreakerWindow::Time { length, buckets } => Window::Time(TimeWindow::new(length, buckets)),
+            BreakerWindow::Count { calls } => Window::Count(CountWindow::new(calls)),
+        };
+        Ok(Self(Arc::new(Shared {
+            open_for: options.open_for()?,
+            rng,
+            hot: AtomicU64::new(CLOSED),
+            open_until: AtomicU64::new(0),
+            consecutive: AtomicU32::new(0),
+            last_failure: AtomicU8::new(0),
+            server_wish: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            late: AtomicU64::new(0),
+            window,
+            slow: options.slow_call.map(|(rule, _)| Slow::new(rule)),
+            cold: Mutex::new(Cold::default()),
+            options,
+        })))
     }
 
     /// Its settings.
@@ -206,9 +201,16 @@ impl Breaker {
     /// # Errors
     /// [`BreakerOpen`] when it would be refused.
     pub fn peek(&self, now: Moment) -> Result<(), BreakerOpen> {
-        let mut state = lock(&self.0.state);
-        state.roll(&self.0, now);
-        state.admits(&self.0, now)
+        let shared = &*self.0;
+        match shared.quick(now) {
+            Quick::Pass(_) => Ok(()),
+            Quick::Refuse(until) => Err(shared.refusal(until)),
+            Quick::Look => {
+                let mut cold = lock(&shared.cold);
+                shared.roll(&mut cold, now);
+                shared.admits(&cold, now).map_err(|until| shared.refusal(until))
+            }
+        }
     }
 
     /// Lets a call through.
@@ -216,244 +218,377 @@ impl Breaker {
     /// # Errors
     /// [`BreakerOpen`] when it is open, or half open with all probes under way.
     pub fn try_acquire(&self, now: Moment) -> Result<BreakerPermit, BreakerOpen> {
-        let mut state = lock(&self.0.state);
-        let before = state.name();
-        state.roll(&self.0, now);
-        state.admits(&self.0, now)?;
-        if let Phase::Open { .. } = state.phase {
-            let expires = now + self.0.options.half_open_timeout;
-            state.enter(Phase::HalfOpen(Probing {
-                expires,
-                in_flight: 0,
-                successes: 0,
-                failures: 0,
-                dropped: 0,
-            }));
-        }
-        if let Phase::HalfOpen(probing) = &mut state.phase {
-            probing.in_flight += 1;
-        }
-        let after = state.name();
-        Ok(BreakerPermit {
-            breaker: self.clone(),
-            generation: state.generation,
-            transition: (before != after).then_some((before, after)),
-        })
+        let (hot, probing) = match self.0.quick(now) {
+            Quick::Pass(hot) => (hot, false),
+            Quick::Refuse(until) => return Err(self.0.refuse(until)),
+            Quick::Look => self.0.probe(now).map_err(|until| self.0.refuse(until))?,
+        };
+        Ok(BreakerPermit { breaker: self.clone(), hot, started: now, probing })
     }
 
     /// The state at `now`. It stays [`Open`](BreakerState::Open) until the first probe is let through.
     #[must_use]
     pub fn state(&self, now: Moment) -> BreakerState {
-        let mut state = lock(&self.0.state);
-        state.roll(&self.0, now);
-        state.name()
+        let hot = self.0.hot.load(Ordering::Acquire);
+        if hot & PHASE != HALF_OPEN {
+            return state_of(hot);
+        }
+        let mut cold = lock(&self.0.cold);
+        self.0.roll(&mut cold, now);
+        state_of(self.0.hot.load(Ordering::Acquire))
+    }
+
+    /// Who decides.
+    #[must_use]
+    pub fn mode(&self) -> BreakerMode {
+        match self.0.hot.load(Ordering::Acquire) & PHASE {
+            FORCED_OPEN => BreakerMode::ForcedOpen,
+            DISABLED => BreakerMode::Disabled,
+            METRICS_ONLY => BreakerMode::MetricsOnly,
+            _ => BreakerMode::Automatic,
+        }
+    }
+
+    /// Takes the decision away from the breaker, or gives it back: it then begins closed and knows nothing. Setting the mode
+    /// that it is in changes nothing. Returns the change of state.
+    pub fn set_mode(&self, mode: BreakerMode) -> Transition {
+        let shared = &*self.0;
+        let mut cold = lock(&shared.cold);
+        let hot = shared.hot.load(Ordering::Acquire);
+        let phase = match mode {
+            BreakerMode::Automatic if hot & PHASE <= HALF_OPEN => return None,
+            BreakerMode::Automatic => CLOSED,
+            BreakerMode::ForcedOpen => FORCED_OPEN,
+            BreakerMode::Disabled => DISABLED,
+            BreakerMode::MetricsOnly => METRICS_ONLY,
+        };
+        if phase == hot & PHASE {
+            return None;
+        }
+        shared.forget(&mut cold);
+        let after = shared.enter(phase);
+        drop(cold);
+        transition(hot, after)
+    }
+
+    /// Forgets all results and closes it; a forced mode stays. Returns the change of state.
+    pub fn reset(&self) -> Transition {
+        let shared = &*self.0;
+        let mut cold = lock(&shared.cold);
+        let hot = shared.hot.load(Ordering::Acquire);
+        shared.forget(&mut cold);
+        let after = if matches!(hot & PHASE, OPEN | HALF_OPEN) { shared.enter(CLOSED) } else { hot };
+        drop(cold);
+        transition(hot, after)
+    }
+
+    /// What it has seen.
+    #[must_use]
+    pub fn snapshot(&self, now: Moment) -> BreakerSnapshot {
+        BreakerSnapshot {
+            state: self.state(now),
+            mode: self.mode(),
+            counts: self.0.window.counts(now),
+            rejected: self.0.rejected.load(Ordering::Relaxed),
+            late: self.0.late.load(Ordering::Relaxed),
+            baseline: self.0.slow.as_ref().and_then(Slow::baseline),
+        }
+    }
+
+    /// Probes in the background, so that no caller has to: whenever the breaker lets a probe through, runs `probe`, until the
+    /// breaker is closed. Returns at once when it is. Cancel safe.
+    pub async fn recover(&self, clock: &Clock, mut probe: impl AsyncFnMut() -> Report) {
+        while self.state(clock.now()) != BreakerState::Closed {
+            match self.try_acquire(clock.now()) {
+                Ok(permit) => {
+                    let report = probe().await;
+                    permit.record(report, clock.now());
+                }
+                Err(BreakerOpen { retry_at, .. }) => clock.sleep_until(retry_at).await,
+            }
+        }
+    }
+
+    /// Nobody would miss it: it is closed, remembers no failure, and has no other handle.
+    pub(crate) fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+            && self.0.hot.load(Ordering::Acquire) & PHASE == CLOSED
+            && self.0.consecutive.load(Ordering::Relaxed) == 0
     }
 }
 
 impl fmt::Debug for Breaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = lock(&self.0.state).name();
         f.debug_struct("Breaker")
             .field("name", &self.0.options.name)
-            .field("state", &state)
+            .field("state", &state_of(self.0.hot.load(Ordering::Acquire)))
+            .field("mode", &self.mode())
             .finish_non_exhaustive()
     }
 }
 
-impl State {
-    const fn name(&self) -> BreakerState {
-        match self.phase {
-            Phase::Closed(_) => BreakerState::Closed,
-            Phase::Open { .. } => BreakerState::Open,
-            Phase::HalfOpen(_) => BreakerState::HalfOpen,
+const fn transition(before: u64, after: u64) -> Transition {
+    let (from, to) = (state_of(before), state_of(after));
+    // `==` of a derived `PartialEq` is not const.
+    if from as u8 == to as u8 { None } else { Some((from, to)) }
+}
+
+/// What can be said without the lock.
+enum Quick {
+    Pass(u64),
+    Refuse(Moment),
+    /// It takes the lock: a probe may be let through.
+    Look,
+}
+
+impl Shared {
+    fn quick(&self, now: Moment) -> Quick {
+        let hot = self.hot.load(Ordering::Acquire);
+        match hot & PHASE {
+            CLOSED | DISABLED | METRICS_ONLY => Quick::Pass(hot),
+            FORCED_OPEN => Quick::Refuse(Moment::MAX),
+            OPEN => {
+                let until = Moment::from_nanos(self.open_until.load(Ordering::Acquire));
+                if until > now { Quick::Refuse(until) } else { Quick::Look }
+            }
+            _ => Quick::Look,
         }
     }
 
-    fn enter(&mut self, phase: Phase) {
-        self.generation += 1;
-        self.phase = phase;
-    }
-
-    fn open(&mut self, shared: &Shared, from: Moment) {
-        let until = from + shared.open_for.delay_without_jitter(self.reopened);
-        self.reopened = self.reopened.saturating_add(1);
-        self.enter(Phase::Open { until });
-    }
-
-    /// Ends a round of probes that came to no decision.
-    fn roll(&mut self, shared: &Shared, now: Moment) {
-        match &self.phase {
-            Phase::HalfOpen(probing) if probing.dropped >= MOST_DROPPED => self.open(shared, now),
-            Phase::HalfOpen(probing) if probing.expires <= now => {
-                let expired = probing.expires;
-                self.open(shared, expired);
+    #[cold]
+    fn probe(&self, now: Moment) -> Result<(u64, bool), Moment> {
+        let mut cold = lock(&self.cold);
+        self.roll(&mut cold, now);
+        self.admits(&cold, now)?;
+        let hot = self.hot.load(Ordering::Acquire);
+        match hot & PHASE {
+            OPEN => {
+                let expires = now + self.options.half_open_timeout;
+                cold.probing = Probing { expires, in_flight: 1, ..Probing::default() };
+                Ok((self.enter(HALF_OPEN), true))
             }
-            _ => {}
+            HALF_OPEN => {
+                cold.probing.in_flight += 1;
+                Ok((hot, false))
+            }
+            _ => Ok((hot, false)),
         }
     }
 
-    fn admits(&self, shared: &Shared, now: Moment) -> Result<(), BreakerOpen> {
-        let retry_at = match &self.phase {
-            Phase::Open { until } if *until > now => *until,
-            Phase::HalfOpen(p) if p.in_flight + p.successes + p.failures >= shared.options.probes => {
-                p.expires.min(now + shared.options.open_for)
+    /// Whether the next call passes, else until when not. Under the lock.
+    fn admits(&self, cold: &Cold, now: Moment) -> Result<(), Moment> {
+        let probing = &cold.probing;
+        match self.hot.load(Ordering::Acquire) & PHASE {
+            FORCED_OPEN => Err(Moment::MAX),
+            OPEN => {
+                let until = Moment::from_nanos(self.open_until.load(Ordering::Acquire));
+                if until > now { Err(until) } else { Ok(()) }
             }
-            _ => return Ok(()),
+            HALF_OPEN if probing.in_flight + probing.successes + probing.failures >= self.options.probes => {
+                Err(probing.expires.min(now + self.options.open_for))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse(&self, until: Moment) -> BreakerOpen {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+        self.refusal(until)
+    }
+
+    fn refusal(&self, retry_at: Moment) -> BreakerOpen {
+        BreakerOpen {
+            name: Arc::clone(&self.options.name),
+            retry_at,
+            last_failure: FailureClass::from_code(self.last_failure.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Changes the phase. Under the lock.
+    fn enter(&self, phase: u64) -> u64 {
+        let next = (self.hot.load(Ordering::Acquire) & !PHASE) + GENERATION + phase;
+        self.hot.store(next, Ordering::Release);
+        next
+    }
+
+    /// Under the lock.
+    fn open(&self, cold: &mut Cold, from: Moment) {
+        let own = from + self.open_for.delay(cold.reopened, Duration::ZERO, &self.rng);
+        let wish = Moment::from_nanos(self.server_wish.swap(0, Ordering::Relaxed));
+        self.open_until.store(own.max(wish).as_nanos(), Ordering::Release);
+        cold.reopened = cold.reopened.saturating_add(1);
+        self.enter(OPEN);
+    }
+
+    /// Under the lock.
+    fn forget(&self, cold: &mut Cold) {
+        *cold = Cold::default();
+        self.window.clear();
+        self.consecutive.store(0, Ordering::Relaxed);
+        self.server_wish.store(0, Ordering::Relaxed);
+    }
+
+    /// Ends a round of probes that came to no decision. Under the lock.
+    fn roll(&self, cold: &mut Cold, now: Moment) {
+        if self.hot.load(Ordering::Acquire) & PHASE != HALF_OPEN {
+            return;
+        }
+        if cold.probing.dropped >= MOST_DROPPED {
+            self.open(cold, now);
+        } else if cold.probing.expires <= now {
+            let expired = cold.probing.expires;
+            self.open(cold, expired);
+        }
+    }
+
+    /// Counts a result in the closed phase. Returns whether that is too much.
+    fn count(&self, failed: bool, slow: bool, now: Moment) -> bool {
+        let in_a_row = if failed {
+            self.consecutive.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+        } else {
+            if self.consecutive.load(Ordering::Relaxed) != 0 {
+                self.consecutive.store(0, Ordering::Relaxed);
+            }
+            0
         };
-        Err(BreakerOpen { name: Arc::clone(&shared.options.name), retry_at })
+        self.window.record(failed, slow, now);
+        self.options.consecutive_failures.is_some_and(|k| in_a_row >= k) || self.rate_reached(now)
     }
 
-    fn record(&mut self, shared: &Shared, failed: bool, now: Moment) {
-        let options = &shared.options;
-        match &mut self.phase {
-            Phase::Closed(window) => {
-                window.record(failed, now, options);
-                let too_many = options.consecutive_failures.is_some_and(|k| window.consecutive >= k);
-                if too_many || window.rate_reached(now, options) {
-                    self.open(shared, now);
-                }
-            }
-            Phase::HalfOpen(p) => {
-                if failed {
-                    p.failures += 1;
-                } else {
-                    p.successes += 1;
-                }
-                let results = p.successes + p.failures;
-                let rate = f64::from(p.failures) / f64::from(results);
-                if failed && options.probes <= 3 {
-                    self.open(shared, now);
-                } else if results >= options.probes {
-                    if rate >= options.failure_rate {
-                        self.open(shared, now);
-                    } else {
-                        self.reopened = 0;
-                        self.enter(Phase::Closed(Window::new(options.buckets)));
-                    }
-                }
-            }
-            Phase::Open { .. } => {}
+    fn rate_reached(&self, now: Moment) -> bool {
+        let Counts { calls, failures, slow } = self.window.counts(now);
+        if failures + slow == 0 || calls < u64::from(self.options.min_calls) {
+            return false;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+        let rate = |n: u64| n as f64 / calls as f64;
+        rate(failures) >= self.options.failure_rate
+            || self.options.slow_call.is_some_and(|(_, share)| rate(slow) >= share)
+    }
+
+    /// Under the lock, in the half-open phase.
+    fn count_probe(&self, cold: &mut Cold, failed: bool, now: Moment) {
+        let (probing, options) = (&mut cold.probing, &self.options);
+        if failed {
+            probing.failures += 1;
+        } else {
+            probing.successes += 1;
+        }
+        let results = probing.successes + probing.failures;
+        let rate = f64::from(probing.failures) / f64::from(results);
+        if (failed && options.probes <= 3) || (results >= options.probes && rate >= options.failure_rate) {
+            self.open(cold, now);
+        } else if results >= options.probes {
+            self.forget(cold);
+            self.enter(CLOSED);
         }
     }
 }
 
 /// Leave to make one call. [`record`](Self::record) its verdict; a drop records nothing and gives a probe back.
-#[derive(Debug)]
 #[must_use = "a permit that is dropped records nothing"]
 pub struct BreakerPermit {
     breaker: Breaker,
-    generation: u64,
-    transition: Option<(BreakerState, BreakerState)>,
+    hot: u64,
+    started: Moment,
+    /// It made the breaker half open.
+    probing: bool,
 }
 
 impl BreakerPermit {
     /// The change of state that letting this call through made, as `(from, to)`: the first probe makes the breaker half
     /// open.
     #[must_use]
-    pub const fn transition(&self) -> Option<(BreakerState, BreakerState)> {
-        self.transition
+    pub fn transition(&self) -> Transition {
+        self.probing.then_some((BreakerState::Open, BreakerState::HalfOpen))
     }
 
-    /// Records how the call went. Returns the change of state it made, as `(from, to)`.
+    /// Records how the call went: a [`Verdict`], or a [`Report`] that says more. The time since the permit was taken is the
+    /// call's. Returns the change of state it made, as `(from, to)`.
     ///
     /// A call that began before the breaker's last change of state counts nowhere.
-    pub fn record(self, verdict: Verdict, now: Moment) -> Option<(BreakerState, BreakerState)> {
-        let shared = &self.breaker.0;
-        let mut state = lock(&shared.state);
-        let before = state.name();
-        state.roll(shared, now);
-        if state.generation == self.generation {
-            state.release();
-            match verdict {
-                Verdict::Success => state.record(shared, false, now),
-                Verdict::Failure => state.record(shared, true, now),
-                Verdict::Neutral => {}
+    pub fn record(mut self, report: impl Into<Report>, now: Moment) -> Transition {
+        let report = report.into();
+        // What the drop would give back is given back here.
+        let hot = std::mem::replace(&mut self.hot, SPENT);
+        let shared = &*self.breaker.0;
+        if shared.hot.load(Ordering::Acquire) != hot {
+            shared.late.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        let failed = report.verdict == Verdict::Failure;
+        if failed {
+            shared.last_failure.store(report.class.code(), Ordering::Relaxed);
+            if let Some(wish) = report.retry_after {
+                let until = now + wish.min(LONGEST_WISH);
+                shared.server_wish.fetch_max(until.as_nanos(), Ordering::Relaxed);
             }
         }
-        let after = state.name();
-        drop(state);
-        // What the drop gives back has been given back.
-        self.forget();
-        (before != after).then_some((before, after))
-    }
-
-    fn forget(mut self) {
-        self.generation = u64::MAX;
-    }
-}
-
-impl State {
-    fn release(&mut self) {
-        if let Phase::HalfOpen(probing) = &mut self.phase {
-            probing.in_flight -= 1;
+        let counts = report.verdict != Verdict::Neutral && hot & PHASE != DISABLED;
+        let took = now.since(self.started);
+        let slow = counts && shared.slow.as_ref().is_some_and(|slow| slow.judge(took, !failed));
+        // The lock is held until the state after is read, so that each change is told exactly once.
+        match hot & PHASE {
+            CLOSED if counts && shared.count(failed, slow, now) => {
+                let mut cold = lock(&shared.cold);
+                // Another result may have opened it, or an operator may have come, in between.
+                if shared.hot.load(Ordering::Acquire) != hot {
+                    return None;
+                }
+                shared.open(&mut cold, now);
+                transition(hot, shared.hot.load(Ordering::Acquire))
+            }
+            METRICS_ONLY if counts => {
+                shared.window.record(failed, slow, now);
+                None
+            }
+            HALF_OPEN => {
+                let mut cold = lock(&shared.cold);
+                if shared.hot.load(Ordering::Acquire) != hot {
+                    return None;
+                }
+                shared.roll(&mut cold, now);
+                if shared.hot.load(Ordering::Acquire) == hot {
+                    cold.probing.in_flight -= 1;
+                    if counts {
+                        shared.count_probe(&mut cold, failed || slow, now);
+                    }
+                }
+                transition(hot, shared.hot.load(Ordering::Acquire))
+            }
+            _ => None,
         }
     }
 }
 
 impl Drop for BreakerPermit {
     fn drop(&mut self) {
-        let mut state = lock(&self.breaker.0.state);
-        if state.generation == self.generation {
-            state.release();
-            if let Phase::HalfOpen(probing) = &mut state.phase {
-                probing.dropped += 1;
-            }
+        if self.hot & PHASE != HALF_OPEN || self.hot == SPENT {
+            return;
+        }
+        let shared = &*self.breaker.0;
+        let mut cold = lock(&shared.cold);
+        if shared.hot.load(Ordering::Acquire) == self.hot {
+            cold.probing.in_flight -= 1;
+            cold.probing.dropped += 1;
         }
     }
 }
 
-/// The results of the last while, in slices of time.
-struct Window {
-    buckets: Vec<Bucket>,
-    consecutive: u32,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Bucket {
-    /// The number of the slice of time that it counts.
-    slice: u64,
-    calls: u32,
-    failures: u32,
-}
-
-impl Window {
-    fn new(buckets: u32) -> Self {
-        Self { buckets: vec![Bucket::default(); buckets as usize], consecutive: 0 }
-    }
-
-    fn slice(now: Moment, options: &BreakerOptions) -> u64 {
-        let width = (options.window / options.buckets).as_nanos();
-        now.as_nanos() / u64::try_from(width).unwrap_or(u64::MAX)
-    }
-
-    fn record(&mut self, failed: bool, now: Moment, options: &BreakerOptions) {
-        let slice = Self::slice(now, options);
-        let index = usize::try_from(slice % self.buckets.len() as u64).expect("below the number of buckets");
-        let bucket = &mut self.buckets[index];
-        if bucket.slice < slice {
-            *bucket = Bucket { slice, calls: 0, failures: 0 };
-        }
-        bucket.calls = bucket.calls.saturating_add(1);
-        bucket.failures = bucket.failures.saturating_add(failed.into());
-        self.consecutive = if failed { self.consecutive.saturating_add(1) } else { 0 };
-    }
-
-    fn rate_reached(&self, now: Moment, options: &BreakerOptions) -> bool {
-        let oldest = (Self::slice(now, options) + 1).saturating_sub(self.buckets.len() as u64);
-        let (calls, failures) = self
-            .buckets
-            .iter()
-            .filter(|b| b.slice >= oldest)
-            .fold((0u64, 0u64), |(c, f), b| (c + u64::from(b.calls), f + u64::from(b.failures)));
-        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
-        let rate = failures as f64 / calls.max(1) as f64;
-        calls >= u64::from(options.min_calls) && rate >= options.failure_rate
+impl fmt::Debug for BreakerPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BreakerPermit").field("breaker", &self.breaker.name()).finish_non_exhaustive()
     }
 }
 
+#[cfg(all(test, martlet_loom))]
+mod loom_tests;
+
+#[cfg(not(martlet_loom))]
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Jitter;
     use BreakerState::{Closed, HalfOpen, Open};
     use Verdict::{Failure, Neutral, Success};
 
@@ -462,7 +597,7 @@ mod tests {
     }
 
     fn default() -> Breaker {
-        Breaker::builder("test").build().unwrap()
+        Breaker::builder("test").jitter(Jitter::None).build().unwrap()
     }
 
     fn call(b: &Breaker, verdict: Verdict, now: Moment) -> Option<(BreakerState, BreakerState)> {
@@ -549,7 +684,7 @@ mod tests {
     #[test]
     fn b8_with_more_probes_one_flaky_failure_does_not_reopen_it() {
         // Polly #2381
-        let b = Breaker::builder("p").probes(5).build().unwrap();
+        let b = Breaker::builder("p").jitter(Jitter::None).probes(5).build().unwrap();
         (0..10).for_each(|_| _ = call(&b, Failure, at(0)));
         assert_eq!(call(&b, Failure, at(5_000)), None);
         let changes: Vec<_> = (0..4).filter_map(|_| call(&b, Success, at(5_000))).collect();
@@ -644,6 +779,16 @@ mod tests {
             (b().consecutive_failures(0), "consecutive_failures"),
             (b().open_for(s(0), s(1)), "open_for"),
             (b().open_for(s(2), s(1)), "open_for"),
+            (b().window(s(1), 129), "window"),
+            (b().window(Duration::MAX, 1), "window"),
+            (b().count_window(0), "window"),
+            (b().count_window(100_001), "window"),
+            (b().count_window(19), "min_calls"),
+            (b().slow_call(SlowCall::Over(s(0)), 0.5), "slow_call"),
+            (b().slow_call(SlowCall::Baseline(1.0), 0.5), "slow_call"),
+            (b().slow_call(SlowCall::Baseline(f64::NAN), 0.5), "slow_call"),
+            (b().slow_call(SlowCall::Baseline(2.0), 0.0), "slow_call"),
+            (b().jitter(Jitter::Bounded(2.0)), "open_for"),
             (b().probes(0), "probes"),
             (b().half_open_timeout(s(0)), "half_open_timeout"),
         ] {

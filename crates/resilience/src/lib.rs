@@ -7,14 +7,20 @@ mod bulkhead;
 mod config;
 pub mod hint;
 mod limit;
+mod registry;
 mod retry;
 mod single_flight;
+mod sync;
 
 pub use backoff::{Backoff, BackoffBuilder, Jitter};
-pub use breaker::{Breaker, BreakerBuilder, BreakerOpen, BreakerOptions, BreakerPermit, Verdict};
+pub use breaker::{
+    Breaker, BreakerBuilder, BreakerMode, BreakerOpen, BreakerOptions, BreakerPermit, BreakerSnapshot,
+    BreakerWindow, Counts, FailureClass, Report, SlowCall, Verdict,
+};
 pub use bulkhead::{Bulkhead, BulkheadPermit};
 pub use config::ConfigError;
 pub use limit::{LimitError, LimitPermit, Limits, LimitsBuilder, NextPlace, WindowUsage};
+pub use registry::{Registry, RegistryFull, Resident};
 pub use retry::{
     Attempt, CallInFlight, Decision, Exhausted, Failure, Repeat, Retry, RetryBudget, RetryBudgetBuilder,
     RetryPermit, RetryPolicy, RetryPolicyBuilder, ServerHint, StopReason, retry,

@@ -279,6 +279,15 @@ impl Limits {
         state.windows.iter().map(usage).collect()
     }
 
+    /// Nobody would miss them: all places are back and there is no other handle.
+    pub(crate) fn is_idle(&self, now: Moment) -> bool {
+        let mut state = lock(&self.0.state);
+        state.settle(now);
+        Arc::strong_count(&self.0) == 1
+            && state.blocked_until <= now
+            && state.windows.iter().all(|w| w.used() == 0)
+    }
+
     fn permit(&self, cost: u32, waited: Duration, clock: Option<Clock>) -> LimitPermit {
         LimitPermit { held: Some(Held { limits: self.clone(), cost, clock }), waited }
     }

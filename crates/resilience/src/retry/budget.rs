@@ -54,7 +54,9 @@ struct Purse {
 
 /// The settings of a [`RetryBudget`].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct BudgetOptions {
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+pub(super) struct BudgetOptions {
     capacity: u32,
     retry_cost: u32,
     throttled_cost: u32,
@@ -237,6 +239,16 @@ impl RetryBudget {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.0.refused.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "serde")]
+    pub(super) fn options(&self) -> BudgetOptions {
+        self.0.options
+    }
+
+    #[cfg(feature = "serde")]
+    pub(super) fn from_options(options: BudgetOptions) -> Result<Self, ConfigError> {
+        RetryBudgetBuilder(options).build()
     }
 
     fn add(&self, amount: u32) {

@@ -13,6 +13,8 @@ use std::time::Duration;
 ///
 /// What may be retried at all is not a setting: see [`Retry`](crate::Retry).
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(into = "file::PolicyFile", try_from = "file::PolicyFile"))]
 pub struct RetryPolicy(Arc<Inner>);
 
 #[derive(Clone, Debug, PartialEq)]
@@ -27,17 +29,21 @@ struct Inner {
 
 /// What becomes of the pause that a server asks for. `pause` is the policy's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum ServerHint {
     /// A floor: the longer of the two, plus up to a tenth of the server's so that the callers it sent away do not return
     /// together. Beyond `cap` nobody sleeps: the call stops with [`StopReason::RetryLater`](crate::StopReason::RetryLater).
     Floor {
         /// The longest pause that a server may order.
+        #[cfg_attr(feature = "serde", serde(with = "crate::config::duration"))]
         cap: Duration,
     },
     /// Kept within `[pause, pause + slack]`, as the AWS SDKs of 2026 do: for a server whose hint is advice.
     Clamp {
         /// How far it may lengthen a pause.
+        #[cfg_attr(feature = "serde", serde(with = "crate::config::duration"))]
         slack: Duration,
     },
 }
@@ -290,5 +296,70 @@ impl RetryPolicyBuilder {
     pub fn build(self) -> Result<RetryPolicy, ConfigError> {
         check(self.0.max_retries <= MOST_RETRIES, "max_retries", "must be at most 10,000")?;
         Ok(RetryPolicy(Arc::new(self.0)))
+    }
+}
+
+/// The settings as they stand in a file: what is missing is that of the seed, what is unknown is an error. A budget in a
+/// file is a new purse, and its settings only are written.
+#[cfg(feature = "serde")]
+mod file {
+    use super::*;
+    use crate::config::duration;
+    use crate::retry::budget::BudgetOptions;
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(super) struct PolicyFile {
+        #[serde(default = "backoff")]
+        backoff: Backoff,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        throttled: Option<Backoff>,
+        #[serde(default = "max_retries")]
+        max_retries: u32,
+        #[serde(default = "server_hint")]
+        server_hint: ServerHint,
+        #[serde(default, with = "duration")]
+        min_useful: Duration,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<BudgetOptions>,
+    }
+
+    fn backoff() -> Backoff {
+        RetryPolicy::seed().backoff().clone()
+    }
+    fn max_retries() -> u32 {
+        RetryPolicy::seed().max_retries()
+    }
+    fn server_hint() -> ServerHint {
+        RetryPolicy::seed().server_hint()
+    }
+
+    impl From<RetryPolicy> for PolicyFile {
+        fn from(policy: RetryPolicy) -> Self {
+            let inner = Arc::unwrap_or_clone(policy.0);
+            Self {
+                backoff: inner.backoff,
+                throttled: inner.throttled,
+                max_retries: inner.max_retries,
+                server_hint: inner.server_hint,
+                min_useful: inner.min_useful,
+                budget: inner.budget.map(|budget| budget.options()),
+            }
+        }
+    }
+
+    impl TryFrom<PolicyFile> for RetryPolicy {
+        type Error = ConfigError;
+        fn try_from(f: PolicyFile) -> Result<Self, ConfigError> {
+            RetryPolicyBuilder(Inner {
+                backoff: f.backoff,
+                throttled: f.throttled,
+                max_retries: f.max_retries,
+                server_hint: f.server_hint,
+                min_useful: f.min_useful,
+                budget: f.budget.map(RetryBudget::from_options).transpose()?,
+            })
+            .build()
+        }
     }
 }

@@ -69,15 +69,21 @@ fn the_default_breaker_is_pinned() {
     insta::assert_debug_snapshot!(Breaker::builder("name").build().unwrap().options(), @r#"
     BreakerOptions {
         name: "name",
-        window: 30s,
-        buckets: 10,
+        window: Time {
+            length: 30s,
+            buckets: 10,
+        },
         failure_rate: 0.5,
         min_calls: 20,
         consecutive_failures: Some(
             10,
         ),
+        slow_call: None,
         open_for: 5s,
         max_open_for: 300s,
+        jitter: Bounded(
+            0.1,
+        ),
         probes: 3,
         half_open_timeout: 30s,
     }

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod breaker;
 mod defaults;
 mod limits;
 mod retry;
 mod retry_vectors;
+#[cfg(feature = "serde")]
+mod serde;
 mod single_flight;
