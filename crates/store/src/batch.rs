@@ -1,10 +1,13 @@
+use crate::key::check_name;
+use crate::queue::one_line;
 use crate::{
-    BuryReason, Capabilities, CellKey, Expect, Fence, LogId, MAX_VALUE_BYTES, Message, MessageId, QueueName,
-    Receipt, StoreError, StoreErrorKind, Version,
+    BuryReason, Capabilities, CellKey, Expect, Fence, LogId, MAX_LABEL_BYTES, MAX_VALUE_BYTES, Message,
+    MessageId, QueueItem, QueueName, Receipt, StoreError, StoreErrorKind, Version,
 };
 use bytes::Bytes;
 use martlet_base::Timestamp;
 use std::fmt;
+use std::time::Duration;
 
 /// One write of a [`WriteBatch`], as data.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,6 +52,22 @@ pub enum Write {
         fence: Option<Fence>,
         /// The record.
         record: Bytes,
+        /// When it is said to have been appended; `None`: now, by the store's clock. For copies of logs.
+        appended: Option<Timestamp>,
+    },
+    /// Closes a log: it takes no more records, and [`Store::open_logs`](crate::Store::open_logs) does not show it any more.
+    /// Sealing a sealed log changes nothing; one that does not exist is a [conflict](StoreErrorKind::Conflict).
+    Seal {
+        /// Which log.
+        log: LogId,
+        /// The fence of the writer's lease, if the log is guarded by one.
+        fence: Option<Fence>,
+    },
+    /// Removes a log with all its records, sealed or not: for retention and erasure. Removing one that is not there
+    /// succeeds. A later append starts at 1.
+    DeleteLog {
+        /// Which log.
+        log: LogId,
     },
     /// Puts a message into a queue.
     Enqueue {
@@ -68,6 +87,15 @@ pub enum Write {
         receipt: Receipt,
         /// When.
         at: Timestamp,
+        /// One line about what went wrong, for the message's history; may be empty. It holds no secret.
+        detail: String,
+    },
+    /// Keeps a received message hidden for `visibility` from now: its work takes longer than was thought.
+    Heartbeat {
+        /// The right to do so.
+        receipt: Receipt,
+        /// How long.
+        visibility: Duration,
     },
     /// Settles a received message: it is given up and kept as a dead letter.
     Bury {
@@ -75,6 +103,42 @@ pub enum Write {
         receipt: Receipt,
         /// Why.
         reason: BuryReason,
+    },
+    /// Gives a message that is not in flight another body. A [conflict](StoreErrorKind::Conflict) when it is in flight or
+    /// not there.
+    Edit {
+        /// Its queue.
+        queue: QueueName,
+        /// Which message.
+        message: MessageId,
+        /// The new body.
+        body: Bytes,
+    },
+    /// Makes a live message of a dead letter, to be received from `at` on. Its count of deliveries begins anew; its history
+    /// stays. A [conflict](StoreErrorKind::Conflict) when it is not buried.
+    Replay {
+        /// Its queue.
+        queue: QueueName,
+        /// Which message.
+        message: MessageId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Removes a message that is not in flight. A [conflict](StoreErrorKind::Conflict) when it is in flight or not there.
+    Discard {
+        /// Its queue.
+        queue: QueueName,
+        /// Which message.
+        message: MessageId,
+    },
+    /// Puts a message that lay in another queue or store into this queue as it lay there: with its age, its deliveries and
+    /// history, buried if it was. It gets a number of its own; one that was in flight can be received at once. Its
+    /// dedup key is remembered again but not asked for. For copies of queues.
+    Restore {
+        /// The queue.
+        queue: QueueName,
+        /// The message.
+        item: Box<QueueItem>,
     },
 }
 
@@ -87,11 +151,16 @@ impl Write {
                 key.to_string()
             }
             Self::CheckFence { fence } => fence.key().to_string(),
-            Self::Append { log, .. } => log.to_string(),
-            Self::Enqueue { queue, .. } => queue.to_string(),
-            Self::Ack { receipt } | Self::RetryAt { receipt, .. } | Self::Bury { receipt, .. } => {
-                receipt.queue().to_string()
-            }
+            Self::Append { log, .. } | Self::Seal { log, .. } | Self::DeleteLog { log } => log.to_string(),
+            Self::Enqueue { queue, .. }
+            | Self::Edit { queue, .. }
+            | Self::Replay { queue, .. }
+            | Self::Discard { queue, .. }
+            | Self::Restore { queue, .. } => queue.to_string(),
+            Self::Ack { receipt }
+            | Self::RetryAt { receipt, .. }
+            | Self::Heartbeat { receipt, .. }
+            | Self::Bury { receipt, .. } => receipt.queue().to_string(),
         }
     }
 
@@ -102,10 +171,17 @@ impl Write {
             Self::CheckCell { .. } => "check",
             Self::CheckFence { .. } => "check fence",
             Self::Append { .. } => "append",
+            Self::Seal { .. } => "seal",
+            Self::DeleteLog { .. } => "delete log",
             Self::Enqueue { .. } => "enqueue",
             Self::Ack { .. } => "ack",
             Self::RetryAt { .. } => "retry at",
+            Self::Heartbeat { .. } => "heartbeat",
             Self::Bury { .. } => "bury",
+            Self::Edit { .. } => "edit",
+            Self::Replay { .. } => "replay",
+            Self::Discard { .. } => "discard",
+            Self::Restore { .. } => "restore",
         }
     }
 
@@ -114,14 +190,45 @@ impl Write {
             Self::PutCell { value, .. } => value.len(),
             Self::Append { record, .. } => record.len(),
             Self::Enqueue { message, .. } => message.body.len(),
+            Self::Edit { body, .. } => body.len(),
+            Self::Restore { item, .. } => item.message.body.len(),
             _ => 0,
         }
     }
 
+    /// What is named in it beside keys and queues, which were checked when they were made.
+    fn check_labels(&self) -> Result<(), StoreError> {
+        let label = |text: &Option<String>| match text {
+            Some(text) => check_name(text, MAX_LABEL_BYTES).map(drop),
+            None => Ok(()),
+        };
+        let detail = |text: &str| {
+            if text.is_empty() { Ok(()) } else { check_name(text, MAX_LABEL_BYTES).map(drop) }
+        };
+        match self {
+            Self::Enqueue { message, .. } => {
+                label(&message.dedup)?;
+                label(&message.order_key)?;
+            }
+            Self::Restore { item, .. } => {
+                label(&item.message.dedup)?;
+                label(&item.message.order_key)?;
+                detail(item.buried.as_ref().map_or("", |reason| &reason.detail))?;
+            }
+            Self::RetryAt { detail: text, .. } => detail(text)?,
+            Self::Bury { reason, .. } => detail(&reason.detail)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn needs(&self) -> (bool, bool, bool, bool) {
         let cells = matches!(self, Self::PutCell { .. } | Self::DeleteCell { .. } | Self::CheckCell { .. });
-        let logs = matches!(self, Self::Append { .. });
-        let leases = matches!(self, Self::CheckFence { .. } | Self::Append { fence: Some(_), .. });
+        let logs = matches!(self, Self::Append { .. } | Self::Seal { .. } | Self::DeleteLog { .. });
+        let leases = matches!(
+            self,
+            Self::CheckFence { .. } | Self::Append { fence: Some(_), .. } | Self::Seal { fence: Some(_), .. }
+        );
         (cells, logs, !cells && !logs && !leases, leases)
     }
 }
@@ -208,7 +315,12 @@ impl WriteBatch {
 
     /// Appends a record to a log.
     pub fn append(self, log: LogId, fence: Option<&Fence>, record: impl Into<Bytes>) -> Self {
-        self.with(Write::Append { log, fence: fence.cloned(), record: record.into() })
+        self.with(Write::Append { log, fence: fence.cloned(), record: record.into(), appended: None })
+    }
+
+    /// Closes a log.
+    pub fn seal(self, log: LogId, fence: Option<&Fence>) -> Self {
+        self.with(Write::Seal { log, fence: fence.cloned() })
     }
 
     /// Puts a message into a queue.
@@ -223,7 +335,18 @@ impl WriteBatch {
 
     /// Puts a received message back until `at`.
     pub fn retry_at(self, receipt: &Receipt, at: Timestamp) -> Self {
-        self.with(Write::RetryAt { receipt: receipt.clone(), at })
+        self.retry_because(receipt, at, "")
+    }
+
+    /// Puts a received message back until `at`, with one line for its history about what went wrong. Control characters in
+    /// `detail` become blanks, and what is longer than [`MAX_LABEL_BYTES`] is cut.
+    pub fn retry_because(self, receipt: &Receipt, at: Timestamp, detail: impl Into<String>) -> Self {
+        self.with(Write::RetryAt { receipt: receipt.clone(), at, detail: one_line(detail.into()) })
+    }
+
+    /// Keeps a received message hidden for `visibility` from now.
+    pub fn heartbeat(self, receipt: &Receipt, visibility: Duration) -> Self {
+        self.with(Write::Heartbeat { receipt: receipt.clone(), visibility })
     }
 
     /// Gives a received message up.
@@ -255,11 +378,12 @@ impl WriteBatch {
         self.0.is_empty()
     }
 
-    /// What every backend checks before it does anything: each write is of a shape that `capabilities` has, and no
-    /// payload is larger than [`MAX_VALUE_BYTES`].
+    /// What every backend checks before it does anything: each write is of a shape that `capabilities` has, no payload is
+    /// larger than [`MAX_VALUE_BYTES`], and dedup keys, order keys and details are names of at most [`MAX_LABEL_BYTES`].
     ///
     /// # Errors
-    /// [`StoreErrorKind::Unsupported`] or [`StoreErrorKind::TooLarge`], naming the first such write.
+    /// [`StoreErrorKind::Unsupported`], [`StoreErrorKind::TooLarge`] or [`StoreErrorKind::Invalid`], naming the first
+    /// such write.
     pub fn validate(&self, capabilities: &Capabilities) -> Result<(), StoreError> {
         for (index, write) in self.0.iter().enumerate() {
             let (cells, logs, queues, leases) = write.needs();
@@ -277,6 +401,7 @@ impl WriteBatch {
                 let detail = format!("{bytes} bytes, and {MAX_VALUE_BYTES} is the most");
                 return Err(StoreError::new(StoreErrorKind::TooLarge, detail).at_write(index, write));
             }
+            write.check_labels().map_err(|error| error.at_write(index, write))?;
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! The suite that every backend must pass: plain async functions, one per promise of [`Store`].
 //!
-//! [`cells_conformance!`](crate::cells_conformance) and [`leases_conformance!`](crate::leases_conformance) make
-//! ordinary tests of them:
+//! One macro for each shape makes ordinary tests of them:
 //!
 //! ```
 //! use martlet_base::ManualClock;
@@ -11,21 +10,30 @@
 //! async fn memory() -> Subject {
 //!     let manual = ManualClock::new();
 //!     let store = MemoryStore::new(manual.clock());
-//!     Subject::new(Arc::new(store), move |by| manual.advance(by))
+//!     Subject::simulated(Arc::new(store), manual)
 //! }
 //!
 //! martlet_store::cells_conformance!(memory);
 //! martlet_store::leases_conformance!(memory);
+//! martlet_store::logs_conformance!(memory);
+//! martlet_store::queues_conformance!(memory);
+//! martlet_store::batches_conformance!(memory);
+//! martlet_store::model_conformance!(memory);
 //! # fn main() {}
 //! ```
 //!
 //! A case panics with a message when its promise is broken. Cases run in a multi-threaded tokio runtime and each wants
 //! an empty store.
 
+pub mod batches;
 pub mod cells;
 pub mod leases;
+pub mod logs;
+pub mod model;
+pub mod queues;
 
 use crate::{Cell, CellKey, Committed, Store, StoreError, WriteBatch};
+use martlet_base::ManualClock;
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -38,6 +46,8 @@ use std::time::Duration;
 pub struct Subject {
     store: Arc<dyn Store>,
     pass: Box<dyn Fn(Duration) + Send + Sync>,
+    /// The clock, if it can be set back.
+    manual: Option<ManualClock>,
     /// Dropped after the store: a temporary folder, a server.
     keep: Vec<Box<dyn Any + Send + Sync>>,
 }
@@ -45,7 +55,13 @@ pub struct Subject {
 impl Subject {
     /// An empty store; `pass` lets its clock go on by at least so much (moves a manual clock, or waits).
     pub fn new(store: Arc<dyn Store>, pass: impl Fn(Duration) + Send + Sync + 'static) -> Self {
-        Self { store, pass: Box::new(pass), keep: Vec::new() }
+        Self { store, pass: Box::new(pass), manual: None, keep: Vec::new() }
+    }
+
+    /// An empty store that lives by the clock of `manual`, which the suite moves, and sets back.
+    pub fn simulated(store: Arc<dyn Store>, manual: ManualClock) -> Self {
+        let clock = manual.clone();
+        Self { manual: Some(manual), ..Self::new(store, move |by| clock.advance(by)) }
     }
 
     /// Keeps `guard` alive as long as the store.
@@ -57,6 +73,13 @@ impl Subject {
 
     fn pass(&self, by: Duration) {
         (self.pass)(by);
+    }
+
+    /// Sets the wall clock back, if it is a simulated one.
+    fn step_back(&self, by: Duration) -> bool {
+        let Some(manual) = &self.manual else { return false };
+        manual.set_wall(manual.clock().wall() - by);
+        true
     }
 
     async fn commit(&self, batch: WriteBatch) -> Result<Committed, StoreError> {
@@ -167,6 +190,163 @@ macro_rules! leases_conformance {
     };
 }
 
+/// Makes tests of the cases of [`conformance::logs`](crate::conformance::logs); see
+/// [`cells_conformance!`](crate::cells_conformance).
+#[macro_export]
+macro_rules! logs_conformance {
+    ($make:ident) => {
+        $crate::__conformance_cases! { logs, $make:
+            what_is_appended_is_read,
+            a_batch_appends_in_its_order,
+            logs_do_not_mix,
+            a_log_is_read_from_anywhere,
+            a_log_that_does_not_exist_is_empty,
+            a_refused_append_leaves_no_gap,
+            an_append_with_a_stale_fence_is_refused,
+            a_stale_fence_undoes_the_other_appends_of_its_batch,
+            a_sealed_log_takes_no_more,
+            a_seal_is_set_once,
+            a_seal_with_a_stale_fence_is_refused,
+            the_last_record_and_the_seal_go_together,
+            open_logs_come_in_pages,
+            open_logs_resume_behind_any_log,
+            logs_are_listed,
+            a_deleted_log_begins_anew,
+            a_log_is_replaced_in_one_batch,
+            empty_and_huge_records_survive,
+            logs_in_any_script_are_told_apart,
+            a_record_over_the_cap_is_refused_beforehand,
+            a_given_time_is_kept,
+            many_writers_of_one_log_leave_no_gap,
+            refused_appends_among_others_leave_no_gap,
+            a_dropped_append_is_whole_or_nothing,
+            a_thousand_records_go_in_one_batch,
+        }
+    };
+}
+
+/// Makes tests of the cases of [`conformance::queues`](crate::conformance::queues); see
+/// [`cells_conformance!`](crate::cells_conformance).
+#[macro_export]
+macro_rules! queues_conformance {
+    ($make:ident) => {
+        $crate::__conformance_cases! { queues, $make:
+            what_is_enqueued_is_received,
+            a_queue_that_does_not_exist_is_empty,
+            messages_come_in_the_order_of_arrival,
+            numbers_grow,
+            no_more_is_received_than_asked_for,
+            a_received_message_is_hidden,
+            an_unsettled_message_comes_again,
+            an_acknowledged_message_never_comes_again,
+            priority_comes_first,
+            a_late_message_of_high_priority_overtakes,
+            not_before_hides_until_its_time,
+            a_not_before_in_the_past_is_now,
+            delayed_messages_join_in_their_order,
+            a_duplicate_is_not_enqueued,
+            a_dedup_key_outlives_its_message,
+            a_dedup_key_is_forgotten_after_its_window,
+            an_empty_dedup_window_remembers_nothing,
+            queues_do_not_share_dedup_keys,
+            a_batch_sees_its_own_dedup_keys,
+            a_refused_batch_remembers_no_key,
+            of_many_duplicates_at_once_one_is_enqueued,
+            messages_of_one_key_come_one_after_another,
+            other_keys_go_on,
+            a_retry_keeps_its_place_in_the_order,
+            a_lapse_keeps_its_place_in_the_order,
+            a_buried_message_lets_the_next_go_on,
+            a_discarded_message_lets_the_next_go_on,
+            a_delayed_message_holds_up_its_key,
+            the_order_of_a_key_is_stronger_than_priority,
+            queues_do_not_share_order_keys,
+            a_batch_keeps_the_order_of_a_key,
+            a_heartbeat_moves_the_end_of_the_visibility,
+            a_late_heartbeat_counts_while_nobody_took_over,
+            a_stale_receipt_settles_nothing,
+            a_late_acknowledgement_counts_while_nobody_took_over,
+            a_receipt_is_good_for_one_settlement,
+            a_batch_that_settles_twice_is_refused,
+            a_forged_receipt_is_refused,
+            a_retry_comes_at_its_time,
+            a_retry_in_the_past_is_at_once,
+            a_buried_message_is_kept,
+            every_reason_is_told,
+            a_lapse_is_in_the_history,
+            the_history_keeps_the_last,
+            details_become_one_short_line,
+            a_message_is_edited,
+            a_message_in_flight_is_not_edited,
+            an_edit_ends_the_right_of_a_late_receiver,
+            a_dead_letter_is_replayed,
+            a_living_message_is_not_replayed,
+            a_replayed_message_joins_its_key,
+            a_replay_has_a_rate,
+            a_dry_run_moves_nothing,
+            a_replay_is_filtered_and_limited,
+            a_message_is_discarded,
+            dead_letters_are_discarded_by_a_filter,
+            the_depth_counts_every_state,
+            the_oldest_is_told,
+            the_totals_grow_with_what_is_done,
+            a_look_takes_nothing,
+            queues_are_listed,
+            queues_do_not_mix,
+            empty_and_huge_bodies_survive,
+            keys_in_any_script_are_told_apart,
+            a_body_over_the_cap_is_refused_beforehand,
+            bad_keys_are_refused_beforehand,
+            a_ready_queue_does_not_wait,
+            an_enqueue_wakes_who_waits,
+            the_time_of_a_message_wakes_who_waits,
+            the_end_of_a_message_wakes_who_waits_for_the_next,
+            many_receivers_never_share_a_message,
+            senders_and_receivers_at_once_keep_the_order_of_keys,
+            a_dropped_receive_loses_nothing,
+            a_dropped_settlement_is_whole_or_nothing,
+            a_thousand_messages_go_in_one_batch,
+            a_visibility_of_zero_hides_nothing,
+            a_restored_message_is_as_it_was,
+            a_restored_message_in_flight_is_ready,
+            a_clock_that_goes_back_does_no_harm,
+        }
+    };
+}
+
+/// Makes tests of the cases of [`conformance::batches`](crate::conformance::batches); see
+/// [`cells_conformance!`](crate::cells_conformance).
+#[macro_export]
+macro_rules! batches_conformance {
+    ($make:ident) => {
+        $crate::__conformance_cases! { batches, $make:
+            an_acknowledgement_and_what_follows_go_together,
+            any_refused_write_undoes_every_shape,
+            a_lost_compare_and_set_leaves_the_message_in_flight,
+            a_duplicate_lets_its_batch_pass,
+            a_fence_guards_an_acknowledgement,
+            batches_over_all_shapes_at_once_are_each_whole,
+        }
+    };
+}
+
+/// Makes a test of [`conformance::model`](crate::conformance::model); see
+/// [`cells_conformance!`](crate::cells_conformance).
+#[macro_export]
+macro_rules! model_conformance {
+    ($make:ident) => {
+        mod model {
+            use super::$make as make_subject;
+            use $crate::conformance::model::{random_operations, steps};
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn random_operations_agree_with_the_memory_store() {
+                random_operations(make_subject, steps(), 42).await;
+            }
+        }
+    };
+}
+
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_cases {
@@ -187,14 +367,17 @@ macro_rules! __conformance_cases {
 mod tests {
     use super::*;
     use crate::MemoryStore;
-    use martlet_base::ManualClock;
 
     async fn memory() -> Subject {
         let manual = ManualClock::new();
         let store = MemoryStore::new(manual.clock());
-        Subject::new(Arc::new(store), move |by| manual.advance(by))
+        Subject::simulated(Arc::new(store), manual)
     }
 
     crate::cells_conformance!(memory);
     crate::leases_conformance!(memory);
+    crate::logs_conformance!(memory);
+    crate::queues_conformance!(memory);
+    crate::batches_conformance!(memory);
+    crate::model_conformance!(memory);
 }

@@ -11,8 +11,10 @@ mod error;
 mod key;
 mod lease;
 mod log;
+mod logs;
 mod memory;
 mod queue;
+mod queues;
 mod store;
 
 pub use batch::{Committed, Outcome, Write, WriteBatch};
@@ -21,9 +23,12 @@ pub use cells::Cells;
 pub use error::{StoreError, StoreErrorKind};
 pub use key::{CellKey, InvalidName, QueueName};
 pub use lease::{Fence, MAX_OWNER_BYTES, check_owner};
-pub use log::{LogId, Record};
+pub use log::{LogId, LogInfo, Record};
+pub use logs::Logs;
 pub use memory::MemoryStore;
 pub use queue::{
-    BuryKind, BuryReason, Depth, Message, MessageId, MessageState, QueueItem, Receipt, Received,
+    BuryKind, BuryReason, DEDUP_WINDOW, DeliveryEnd, Depth, MAX_HISTORY, MAX_LABEL_BYTES, Message, MessageId,
+    MessageState, PastDelivery, QueueItem, Receipt, Received,
 };
+pub use queues::{Moved, Queue, ReplayOptions};
 pub use store::{Capabilities, Store};

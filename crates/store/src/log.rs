@@ -1,5 +1,5 @@
-use crate::InvalidName;
 use crate::key::check_name;
+use crate::{InvalidName, StoreError, StoreErrorKind};
 use bytes::Bytes;
 use martlet_base::Timestamp;
 use std::fmt;
@@ -79,5 +79,41 @@ impl fmt::Debug for Record {
             .field("appended", &self.appended)
             .field("bytes", &self.body.len())
             .finish()
+    }
+}
+
+/// What is known of a log without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogInfo {
+    /// Its name.
+    pub id: LogId,
+    /// The sequence number of its last record, which is how many it has.
+    pub last: u64,
+    /// When its last record was appended.
+    pub updated: Timestamp,
+    /// When it was sealed; `None`: it is open.
+    pub sealed: Option<Timestamp>,
+}
+
+impl LogInfo {
+    /// A log as a backend shows it.
+    #[must_use]
+    pub const fn new(id: LogId, last: u64, updated: Timestamp, sealed: Option<Timestamp>) -> Self {
+        Self { id, last, updated, sealed }
+    }
+}
+
+impl StoreError {
+    /// The refusal of an append to a sealed log.
+    #[must_use]
+    pub fn sealed_log() -> Self {
+        Self::new(StoreErrorKind::Conflict, "the log is sealed")
+    }
+
+    /// The refusal to seal a log that does not exist.
+    #[must_use]
+    pub fn missing_log() -> Self {
+        Self::new(StoreErrorKind::Conflict, "there is no such log")
     }
 }

@@ -1,18 +1,29 @@
+mod queue;
+mod state;
+
 use crate::{
-    Capabilities, Cell, CellKey, Committed, Fence, Store, StoreError, StoreErrorKind, Version, Write,
-    WriteBatch, check_owner,
+    Capabilities, Cell, CellKey, Committed, Depth, Fence, LogId, LogInfo, MessageId, MessageState, QueueItem,
+    QueueName, Received, Record, Store, StoreError, WriteBatch, check_owner,
 };
 use async_trait::async_trait;
 use martlet_base::{Clock, Timestamp};
-use std::collections::{BTreeMap, HashMap};
+use state::State;
 use std::fmt;
+use std::future::poll_fn;
 use std::ops::Bound;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
+use tokio::sync::Notify;
+
+/// `ready` looks again after this time at the latest, in case the wall clock was set.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A store in this process's memory: for tests, and for state that may be lost. It ends with the last clone.
 ///
-/// It is also the model that other backends are compared with. Clones share one state. No call waits.
+/// It is also the model that other backends are compared with. Clones share one state. No call waits, [`ready`](Store::ready)
+/// apart.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), martlet_store::StoreError> {
@@ -32,29 +43,20 @@ use std::time::Duration;
 pub struct MemoryStore {
     clock: Clock,
     state: Arc<Mutex<State>>,
-}
-
-#[derive(Default)]
-struct State {
-    /// The version of the latest commit.
-    version: u64,
-    cells: BTreeMap<CellKey, Cell>,
-    leases: HashMap<CellKey, Lease>,
-    /// Expiring cells written since expired ones were last swept out.
-    unswept: usize,
-}
-
-struct Lease {
-    owner: String,
-    token: u64,
-    until: Timestamp,
+    /// Told of each commit that touched a queue.
+    touched: Arc<Notify>,
 }
 
 impl MemoryStore {
     /// An empty store whose cells expire by `clock`.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, state: Arc::default() }
+        Self { clock, state: Arc::default(), touched: Arc::default() }
+    }
+
+    /// When something can next be received; `None`: no message has a time.
+    fn next(&self, queue: &QueueName) -> Option<Timestamp> {
+        self.lock().queues.get(queue).and_then(queue::Queue::next)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -69,78 +71,9 @@ impl fmt::Debug for MemoryStore {
             .field("version", &state.version)
             .field("cells", &state.cells.len())
             .field("leases", &state.leases.len())
+            .field("logs", &state.logs.len())
+            .field("queues", &state.queues.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// What a batch changes, kept apart until all of it is known to be good.
-type Changes = BTreeMap<CellKey, Option<Cell>>;
-
-impl State {
-    fn found(&self, changes: &Changes, key: &CellKey, now: Timestamp) -> Option<Version> {
-        let cell = match changes.get(key) {
-            Some(changed) => changed.as_ref(),
-            None => self.cells.get(key),
-        };
-        cell.filter(|cell| cell.is_live(now)).map(|cell| cell.version)
-    }
-
-    fn prepare(&self, batch: WriteBatch, version: Version, now: Timestamp) -> Result<Changes, StoreError> {
-        let mut changes = Changes::new();
-        for (index, write) in batch.into_writes().into_iter().enumerate() {
-            match &write {
-                Write::PutCell { key, expect, .. }
-                | Write::DeleteCell { key, expect }
-                | Write::CheckCell { key, expect } => {
-                    let found = self.found(&changes, key, now);
-                    if !expect.accepts(found) {
-                        return Err(StoreError::conflict(*expect, found).at_write(index, &write));
-                    }
-                }
-                Write::CheckFence { fence } => {
-                    let latest = self.leases.get(fence.key()).map(|lease| lease.token);
-                    if latest != Some(fence.token()) {
-                        return Err(StoreError::stale_fence(fence, latest).at_write(index, &write));
-                    }
-                }
-                _ => {
-                    return Err(StoreError::new(
-                        StoreErrorKind::Unsupported,
-                        "kept neither as cell nor as lease",
-                    )
-                    .at_write(index, &write));
-                }
-            }
-            match write {
-                Write::PutCell { key, value, expires, .. } => {
-                    changes.insert(key, Some(Cell::new(value, version, expires)));
-                }
-                Write::DeleteCell { key, .. } => {
-                    changes.insert(key, None);
-                }
-                _ => {}
-            }
-        }
-        Ok(changes)
-    }
-
-    fn apply(&mut self, changes: Changes, now: Timestamp) {
-        for (key, cell) in changes {
-            match cell {
-                Some(cell) => {
-                    self.unswept += usize::from(cell.expires.is_some());
-                    self.cells.insert(key, cell);
-                }
-                None => {
-                    self.cells.remove(&key);
-                }
-            }
-        }
-        // As many writes as there are cells pay for one look at all of them.
-        if self.unswept > self.cells.len().max(64) / 2 {
-            self.unswept = 0;
-            self.cells.retain(|_, cell| cell.is_live(now));
-        }
     }
 }
 
@@ -148,13 +81,9 @@ impl State {
 impl Store for MemoryStore {
     async fn commit(&self, batch: WriteBatch) -> Result<Committed, StoreError> {
         batch.validate(&self.capabilities())?;
-        let now = self.clock.wall();
-        let mut state = self.lock();
-        let version = Version::from_u64(state.version + 1);
-        let changes = state.prepare(batch, version, now)?;
-        state.version = version.as_u64();
-        state.apply(changes, now);
-        Ok(Committed::new(version))
+        let committed = self.lock().commit(batch, self.clock.wall())?;
+        self.touched.notify_waiters();
+        Ok(committed)
     }
 
     async fn get(&self, keys: &[CellKey]) -> Result<Vec<Option<Cell>>, StoreError> {
@@ -184,20 +113,91 @@ impl Store for MemoryStore {
         Ok(page.map(|(key, cell)| (key.clone(), cell.clone())).collect())
     }
 
+    async fn read_log(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let state = self.lock();
+        let Some(log) = state.logs.get(log) else { return Ok(Vec::new()) };
+        let skip = usize::try_from(from.saturating_sub(1)).unwrap_or(usize::MAX);
+        Ok(log.records.iter().skip(skip).take(limit).cloned().collect())
+    }
+
+    async fn open_logs(
+        &self,
+        kind: &str,
+        after: Option<&LogId>,
+        limit: usize,
+    ) -> Result<Vec<LogId>, StoreError> {
+        let state = self.lock();
+        let open = state.logs_after(after).filter(|(id, log)| id.kind() == kind && log.sealed.is_none());
+        Ok(open.map(|(id, _)| id.clone()).take(limit).collect())
+    }
+
+    async fn logs(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<LogInfo>, StoreError> {
+        let state = self.lock();
+        Ok(state.logs_after(after).take(limit).map(|(id, log)| log.info(id)).collect())
+    }
+
+    async fn receive(
+        &self,
+        queue: &QueueName,
+        max: usize,
+        visibility: Duration,
+    ) -> Result<Vec<Received>, StoreError> {
+        let now = self.clock.wall();
+        let mut state = self.lock();
+        Ok(state
+            .queues
+            .get_mut(queue)
+            .map_or_else(Vec::new, |found| found.receive(queue, max, now, visibility)))
+    }
+
+    async fn peek(
+        &self,
+        queue: &QueueName,
+        state: Option<MessageState>,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<QueueItem>, StoreError> {
+        let now = self.clock.wall();
+        let queues = self.lock();
+        Ok(queues.queues.get(queue).map_or_else(Vec::new, |queue| queue.peek(state, after, limit, now)))
+    }
+
+    async fn depth(&self, queue: &QueueName) -> Result<Depth, StoreError> {
+        let now = self.clock.wall();
+        Ok(self.lock().queues.get(queue).map_or_else(Depth::default, |queue| queue.depth(now)))
+    }
+
+    async fn ready(&self, queue: &QueueName) -> Result<(), StoreError> {
+        // Listens before it looks: what comes in between is not missed.
+        let mut touched = pin!(self.touched.notified());
+        touched.as_mut().enable();
+        let now = self.clock.wall();
+        let wait = self.next(queue).map_or(LOOK_AGAIN, |at| at.since(now).min(LOOK_AGAIN));
+        if wait.is_zero() {
+            return Ok(());
+        }
+        let mut sleep = self.clock.sleep(wait);
+        poll_fn(|cx| {
+            if touched.as_mut().poll(cx).is_ready() || std::pin::Pin::new(&mut sleep).poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    async fn queues(&self, after: Option<&QueueName>, limit: usize) -> Result<Vec<QueueName>, StoreError> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let state = self.lock();
+        let queues = state.queues.range::<QueueName, _>((start, Bound::Unbounded));
+        let used = queues.filter(|(_, queue)| queue.totals.0 > 0);
+        Ok(used.map(|(name, _)| name.clone()).take(limit).collect())
+    }
+
     async fn lease(&self, key: &CellKey, owner: &str, ttl: Duration) -> Result<Option<Fence>, StoreError> {
         check_owner(owner)?;
         let now = self.clock.wall();
-        let mut state = self.lock();
-        let held = state.leases.get(key).map(|lease| (lease.owner == owner, lease.token, now < lease.until));
-        let token = match held {
-            Some((false, _, true)) => return Ok(None),
-            Some((true, token, true)) => token,
-            _ if ttl.is_zero() => return Ok(None),
-            Some((_, token, false)) => token + 1,
-            None => 1,
-        };
-        state.leases.insert(key.clone(), Lease { owner: owner.to_owned(), token, until: now + ttl });
-        Ok(Some(Fence::new(key.clone(), token)))
+        Ok(self.lock().lease(key, owner, now, ttl))
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
@@ -205,6 +205,6 @@ impl Store for MemoryStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { cells: true, leases: true, ..Capabilities::NONE }
+        Capabilities { cells: true, logs: true, queues: true, leases: true, ..Capabilities::NONE }
     }
 }

@@ -1,6 +1,6 @@
 use crate::{
-    Cell, CellKey, Committed, Depth, Fence, LogId, MessageId, MessageState, QueueItem, QueueName, Received,
-    Record, StoreError, StoreErrorKind, WriteBatch,
+    Cell, CellKey, Committed, Depth, Fence, LogId, LogInfo, MessageId, MessageState, QueueItem, QueueName,
+    Received, Record, StoreError, StoreErrorKind, WriteBatch,
 };
 use async_trait::async_trait;
 use martlet_base::Timestamp;
@@ -105,8 +105,20 @@ pub trait Store: Debug + Send + Sync {
         unsupported("this store keeps no logs")
     }
 
-    /// Takes at most `max` messages that are ready and hides them from others for `visibility`. Empty when there are
-    /// none: it does not wait. A message that is not settled in that time is offered again.
+    /// At most `limit` logs, sealed or not, in the order of kind and id, beginning behind `after`.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Unsupported`] in a store without logs.
+    async fn logs(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<LogInfo>, StoreError> {
+        let _ = (after, limit);
+        unsupported("this store keeps no logs")
+    }
+
+    /// Takes at most `max` messages that are ready and hides them from others for `visibility`: those of high priority
+    /// first, then those with low numbers. Empty when there are none: it does not wait, see [`Store::ready`]. A message that is not
+    /// settled in that time is offered again, so a message can be received more than once.
+    ///
+    /// **Cancel safety**: messages of a `receive` that is dropped may be hidden for `visibility`.
     ///
     /// # Errors
     /// [`StoreErrorKind::Unsupported`] in a store without queues.
@@ -141,6 +153,26 @@ pub trait Store: Debug + Send + Sync {
     /// [`StoreErrorKind::Unsupported`] in a store without queues.
     async fn depth(&self, queue: &QueueName) -> Result<Depth, StoreError> {
         let _ = queue;
+        unsupported("this store keeps no queues")
+    }
+
+    /// Waits until the queue may have something to receive: returns at once if a message is ready, and otherwise when one was enqueued,
+    /// put back, or its time has come. It may return without reason: receive, and wait again if there was nothing.
+    /// Several who wait may all be woken by one message. Takes nothing; can be dropped at any time.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Unsupported`] in a store without queues.
+    async fn ready(&self, queue: &QueueName) -> Result<(), StoreError> {
+        let _ = queue;
+        unsupported("this store keeps no queues")
+    }
+
+    /// At most `limit` queues that ever held a message, in the order of their names, beginning behind `after`.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Unsupported`] in a store without queues.
+    async fn queues(&self, after: Option<&QueueName>, limit: usize) -> Result<Vec<QueueName>, StoreError> {
+        let _ = (after, limit);
         unsupported("this store keeps no queues")
     }
 
