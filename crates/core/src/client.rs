@@ -143,8 +143,25 @@ impl SharedState {
     }
 }
 
+impl SharedState {
+    /// The circuit breaker, for an operator: a cloneable handle.
+    #[must_use]
+    pub fn breaker(&self) -> &martlet_resilience::Breaker {
+        &self.0.breaker
+    }
+
+    /// What the account's retries are paid from.
+    #[must_use]
+    pub fn retry_budget(&self) -> &martlet_resilience::RetryBudget {
+        &self.0.budget
+    }
+}
+
 impl fmt::Debug for SharedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SharedState(..)")
+        f.debug_struct("SharedState")
+            .field("breaker", &self.0.breaker)
+            .field("retry_budget", &self.0.budget)
+            .finish_non_exhaustive()
     }
 }

@@ -190,6 +190,7 @@ struct Inner {
     elapsed: Duration,
     retry_at: Option<Timestamp>,
     exhausted: bool,
+    budget_exhausted: bool,
     /// `retry_at` on the client's own clock: exact, for Retry.
     not_before: Option<Moment>,
     /// Which credential the platform refused.
@@ -235,6 +236,7 @@ impl Error {
             elapsed: Duration::ZERO,
             retry_at: None,
             exhausted: false,
+            budget_exhausted: false,
             not_before: None,
             credential_version: None,
             source: None,
@@ -317,6 +319,12 @@ impl Error {
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         self.0.exhausted
+    }
+
+    /// Whether it was not retried because too many calls of the account were being retried already.
+    #[must_use]
+    pub fn is_budget_exhausted(&self) -> bool {
+        self.0.budget_exhausted
     }
 
     fn edit(mut self, change: impl FnOnce(&mut Inner)) -> Self {
@@ -407,6 +415,10 @@ impl Error {
 
     pub(crate) fn with_exhausted(self) -> Self {
         self.edit(|e| e.exhausted = true)
+    }
+
+    pub(crate) fn with_budget_exhausted(self) -> Self {
+        self.edit(|e| e.budget_exhausted = true)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
 };
 use http::{HeaderMap, HeaderValue, header};
 use martlet_base::{Clock, ConnectionId, Observer, Observers, Rng};
-use martlet_resilience::{Breaker, BreakerBuilder, RetryPolicy};
+use martlet_resilience::{Breaker, BreakerBuilder, RetryBudget, RetryPolicy};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,7 @@ pub struct ClientBuilder {
     limits: Vec<LimitSpec>,
     breaker: Option<BreakerBuilder>,
     retry: RetryPolicy,
+    budget: Option<RetryBudget>,
     total_timeout: Duration,
     attempt_timeout: Option<Duration>,
     max_body: usize,
@@ -74,6 +75,7 @@ impl ClientBuilder {
             limits: Vec::new(),
             breaker: None,
             retry: RetryPolicy::seed(),
+            budget: None,
             total_timeout: Duration::from_secs(300),
             attempt_timeout: None,
             max_body: 64 << 20,
@@ -172,6 +174,13 @@ impl ClientBuilder {
         self
     }
 
+    /// What retries are paid from; the policy's budget, else [`RetryBudget::standard`], unless said. It belongs to what
+    /// clients of one account [share](Self::shared), so that an outage of one account leaves the others their retries.
+    pub fn retry_budget(mut self, budget: RetryBudget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
     /// The time a whole call may take, waits and retries included; 300 s unless said.
     pub const fn total_timeout(mut self, timeout: Duration) -> Self {
         self.total_timeout = timeout;
@@ -242,10 +251,14 @@ impl ClientBuilder {
                     limits.retain(|known| known.bucket() != own.bucket());
                     limits.push(own);
                 }
-                let breaker = self.breaker.unwrap_or_else(|| Breaker::builder(descriptor.id()));
+                let breaker = self.breaker.unwrap_or_else(|| {
+                    Breaker::builder(descriptor.id()).call_timeout(attempt_timeout).rng(self.rng.stream(1))
+                });
+                let budget = self.budget.or_else(|| self.retry.budget().cloned());
                 SharedState(Arc::new(Shared {
                     limits: LimitsSlot::new(&limits).map_err(|e| config(format!("limits: {e}")))?,
                     breaker: breaker.build().map_err(|e| config(format!("breaker: {e}")))?,
+                    budget: budget.unwrap_or_else(RetryBudget::standard),
                     credentials: CredentialCache::new(self.credentials),
                 }))
             }
@@ -433,6 +446,13 @@ macro_rules! forward_client_builder {
         #[must_use]
         pub fn retry(mut self, policy: $crate::resilience::RetryPolicy) -> Self {
             self.$inner = self.$inner.retry(policy);
+            self
+        }
+
+        /// What retries are paid from.
+        #[must_use]
+        pub fn retry_budget(mut self, budget: $crate::resilience::RetryBudget) -> Self {
+            self.$inner = self.$inner.retry_budget(budget);
             self
         }
 

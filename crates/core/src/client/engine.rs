@@ -19,7 +19,8 @@ use martlet_base::{
     BreakerState, Clock, ConnectionId, Deadline, Delivery, Moment, Observers, Recovery, Rng, Signal,
 };
 use martlet_resilience::{
-    Breaker, BreakerOpen, Decision, Failure, Repeat, Retry, RetryPolicy, StopReason, hint::parse_retry_after,
+    Breaker, BreakerOpen, Decision, Failure, FailureClass, Repeat, Report, Retry, RetryBudget, RetryPolicy,
+    StopReason, hint::parse_retry_after,
 };
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -52,6 +53,7 @@ pub(crate) struct Core {
 pub(crate) struct Shared {
     pub(crate) limits: LimitsSlot,
     pub(crate) breaker: Breaker,
+    pub(crate) budget: RetryBudget,
     pub(crate) credentials: CredentialCache,
 }
 
@@ -125,12 +127,15 @@ impl Core {
         idempotency::apply(&mut request, &self.rng)?;
         let context = Arc::clone(request.context());
         let operation = &context.operation;
-        let mut retry = Retry::new(&self.retry, repeat(operation), context.deadline);
+        let mut retry =
+            Retry::new(&self.retry, repeat(operation), context.deadline).with_budget(&self.shared.0.budget);
         let mut may_have_been_applied = false;
         loop {
             let attempt = context.effort.attempts() + 1;
+            retry.begin_attempt();
             let error = match self.attempt(request.for_attempt(attempt)).await {
                 Ok(response) => {
+                    retry.succeeded();
                     if let Some(tag) = operation.get_invalidates() {
                         self.cache.invalidate(tag);
                     }
@@ -222,7 +227,7 @@ impl Core {
 
         let sent = self.clock.now();
         let left = context.deadline.remaining(sent).unwrap_or(Duration::MAX);
-        if left.is_zero() {
+        if left.is_zero() || left < self.retry.min_useful() {
             return Err(Error::new(ErrorKind::DeadlineExceeded, "no time was left to send it"));
         }
         let permit = shared.breaker.try_acquire(sent).map_err(|open| self.circuit_open(&open))?;
@@ -240,9 +245,8 @@ impl Core {
             Ok(response) => self.classify(response, now),
             Err(error) => Err(error),
         };
-        // Our own impatience is no sign of the platform's health.
         let cut_short = timeout < self.attempt_timeout;
-        if let Some((from, to)) = permit.record(breaker_verdict(&result, cut_short), now) {
+        if let Some((from, to)) = permit.record(self.health(&result, cut_short, now), now) {
             self.breaker_changed(from, to);
         }
         self.observers.emit(|| {
@@ -357,6 +361,21 @@ impl Core {
             .with_retry_at(self.clock.wall_at(open.retry_at))
     }
 
+    /// What the attempt says about the platform's health.
+    fn health(&self, result: &Result<Response>, cut_short: bool, now: Moment) -> Report {
+        let Err(error) = result else { return martlet_resilience::Verdict::Success.into() };
+        let class = match error.kind() {
+            ErrorKind::Connect => FailureClass::Connect,
+            // Our own impatience is no sign of it.
+            ErrorKind::Timeout if !cut_short => FailureClass::Timeout,
+            ErrorKind::Interrupted => FailureClass::Interrupted,
+            // A server error that says "will never work" (501) tells nothing about health.
+            ErrorKind::Server if error.recovery() != Recovery::Fatal => FailureClass::Server,
+            _ => return martlet_resilience::Verdict::Neutral.into(),
+        };
+        Report::failure(class).retry_after(error.not_before().map(|at| at.since(now)))
+    }
+
     fn breaker_changed(&self, from: BreakerState, to: BreakerState) {
         let name = self.platform.descriptor().id();
         self.observers.emit(|| Signal::breaker_changed(name, from, to));
@@ -370,20 +389,6 @@ const fn repeat(operation: &Operation) -> Repeat {
     }
 }
 
-fn breaker_verdict(result: &Result<Response>, cut_short: bool) -> martlet_resilience::Verdict {
-    use martlet_resilience::Verdict;
-    match result {
-        Ok(_) => Verdict::Success,
-        Err(error) => match error.kind() {
-            ErrorKind::Timeout if cut_short => Verdict::Neutral,
-            ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Interrupted => Verdict::Failure,
-            // A server error that says "will never work" (501) tells nothing about health.
-            ErrorKind::Server if error.recovery() != Recovery::Fatal => Verdict::Failure,
-            _ => Verdict::Neutral,
-        },
-    }
-}
-
 /// The last error of a call, as the caller gets it.
 fn settle(error: Error, stopped: Option<(StopReason, &Clock)>, may_have_been_applied: bool) -> Error {
     let mut error = error;
@@ -393,6 +398,9 @@ fn settle(error: Error, stopped: Option<(StopReason, &Clock)>, may_have_been_app
             _,
         )) => {
             error = error.with_exhausted();
+            if matches!(stopped, Some((StopReason::BudgetExhausted, _))) {
+                error = error.with_budget_exhausted();
+            }
         }
         Some((StopReason::RetryLater { at }, clock)) if error.retry_at().is_none() => {
             error = error.with_retry_at(clock.wall_at(at));

@@ -2,6 +2,7 @@ use crate::support::{GET, World, descriptor, fails, secs, together};
 use martlet_base::Delivery;
 use martlet_core::{Call, Client, ErrorKind, LimitSpec, TransportErrorKind};
 use martlet_resilience::{Breaker, RetryPolicy};
+use std::time::Duration;
 
 fn get() -> Call {
     Call::new(GET).path("id", 1)
@@ -27,11 +28,15 @@ async fn it_opens_after_failures_refuses_without_sending_and_recovers() {
         (error.kind(), error.delivery(), error.attempts()),
         (ErrorKind::CircuitOpen, Delivery::NotSent, 0)
     );
-    assert_eq!(error.retry_at(), Some("2026-01-01T00:00:05Z".parse().unwrap()));
+    let opens_in = error.retry_at().unwrap().since(world.clock.wall());
+    assert!((secs(1)..secs(5)).contains(&opens_in), "{opens_in:?}");
     assert_eq!(world.transport.requests().len(), 3);
     let usage = client.shared_state().quota_use(&world.clock);
     assert_eq!(usage[0].3, 0, "a refusal takes no place: {usage:?}");
-    world.manual.advance(secs(3));
+    // Not a moment earlier, and then at once.
+    world.manual.advance(opens_in - Duration::from_micros(2));
+    fails(world.execute(&client, get()).await);
+    world.manual.advance(Duration::from_micros(2));
     for _ in 0..2 {
         world.execute(&client, get()).await.unwrap();
     }

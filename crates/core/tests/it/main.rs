@@ -3,12 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod breaker;
-
+mod building;
+mod bulk;
+mod cache;
+mod cancellation;
 mod credentials;
 mod layers;
-
+mod pager;
 mod quota;
-
+mod requests;
+mod resilience;
 mod retry;
-
+mod secrets;
 mod support;

@@ -1,0 +1,87 @@
+//! What the client makes of martlet-resilience.
+
+use crate::support::{GET, World, fails, secs};
+use martlet_core::{ApiClient as _, Call, ErrorKind};
+use martlet_resilience::{BreakerMode, RetryBudget, RetryPolicy};
+
+fn get() -> Call {
+    Call::new(GET).path("id", 1)
+}
+
+#[tokio::test]
+async fn r8_the_default_stack_has_a_budget_and_each_account_its_own() {
+    // aws-sdk-rust #1234: silently not wired in. aws-sdk-js-v3 #4754: one noisy account spends everybody's.
+    let world = World::new();
+    world.transport.on(&GET).reply(503).then(503).then(503).then(200).forever();
+    let (noisy, quiet) = (world.client(), world.client());
+    let twin = world.builder().shared(noisy.shared_state()).build().unwrap();
+    insta::assert_snapshot!(format!("{:?}", noisy.shared_state().retry_budget()), @"RetryBudget { capacity: 500, retry_cost: 14, throttled_cost: 5, first_success: 1, refill_per_second: 10.0, fraction: None, .. }");
+    let policy = world.builder().retry(RetryPolicy::aws_standard()).build().unwrap();
+    assert!(format!("{:?}", policy.shared_state().retry_budget()).contains("refill_per_second: 0.0"));
+    let (a, b) = (noisy.shared_state(), twin.shared_state());
+    assert_eq!(a.retry_budget(), b.retry_budget());
+    assert_ne!(a.retry_budget(), quiet.shared_state().retry_budget());
+    let response = world.execute(&noisy, get()).await.unwrap();
+    assert_eq!(response.meta().attempts, 4);
+    let left =
+        |client: &martlet_core::Client| client.shared_state().retry_budget().available(world.clock.now());
+    assert_eq!((left(&noisy), left(&quiet)), (500, 500), "16 s bring 160, the last success 14");
+}
+
+#[tokio::test]
+async fn r10_an_empty_budget_returns_the_last_real_error_and_says_why() {
+    let world = World::new();
+    world.transport.on(&GET).reply(503).forever();
+    let budget = RetryBudget::builder().capacity(20).refill_per_second(0.0).build().unwrap();
+    let client = world.builder().retry_budget(budget.clone()).build().unwrap();
+    let error = fails(world.execute(&client, get()).await);
+    assert_eq!((error.kind(), error.status(), error.attempts()), (ErrorKind::Server, Some(503), 2));
+    assert!(error.is_budget_exhausted() && error.is_exhausted());
+    assert_eq!((budget.refused(), budget.available(world.clock.now())), (1, 6));
+}
+
+#[tokio::test]
+async fn r11_a_call_dropped_between_two_attempts_gives_its_retry_back() {
+    let world = World::new();
+    world.transport.on(&GET).reply(503).forever();
+    let budget = RetryBudget::builder().refill_per_second(0.0).build().unwrap();
+    let client = world.builder().retry_budget(budget.clone()).build().unwrap();
+    let soon = martlet_base::Deadline::after(world.clock.now(), secs(1) / 2);
+    let call = client.execute(get());
+    assert!(world.run(world.clock.within(soon, call)).await.is_none());
+    assert_eq!((budget.available(world.clock.now()), budget.retries_in_flight()), (500, 0));
+}
+
+#[tokio::test]
+async fn b15_an_operator_stops_an_account_by_the_handle() {
+    let world = World::new();
+    world.transport.on(&GET).reply(200).forever();
+    let client = world.client();
+    let breaker = client.shared_state().breaker().clone();
+    breaker.set_mode(BreakerMode::ForcedOpen);
+    assert_eq!(fails(world.execute(&client, get()).await).kind(), ErrorKind::CircuitOpen);
+    breaker.set_mode(BreakerMode::Automatic);
+    world.execute(&client, get()).await.unwrap();
+}
+
+#[tokio::test]
+async fn b5_a_servers_retry_after_keeps_the_circuit_open() {
+    let world = World::new();
+    world.transport.on(&GET).reply(503).header("retry-after", "100").forever();
+    let client = world.builder().retry(RetryPolicy::never()).build().unwrap();
+    for _ in 0..10 {
+        fails(world.execute(&client, get()).await);
+    }
+    let error = fails(world.execute(&client, get()).await);
+    assert_eq!(error.kind(), ErrorKind::CircuitOpen);
+    assert_eq!(error.retry_at().unwrap().since(world.clock.wall()), secs(100));
+}
+
+#[tokio::test]
+async fn t3_an_attempt_with_too_little_time_left_is_not_begun() {
+    let world = World::new();
+    let policy = RetryPolicy::builder().min_useful(secs(2)).build().unwrap();
+    let client = world.builder().retry(policy).build().unwrap();
+    let error = fails(world.execute(&client, get().timeout(secs(1))).await);
+    assert_eq!((error.kind(), world.transport.requests().len()), (ErrorKind::DeadlineExceeded, 0));
+}
