@@ -86,11 +86,16 @@ impl Clock {
         }
     }
 
-    /// The point on the calendar at which `moment` will be or was, as far as the two scales agree now.
+    /// The point on the calendar at which `moment` will be or was, as far as the two scales agree now. A future moment is
+    /// rounded up to the microsecond: whoever waits until then does not come too early.
     #[must_use]
     pub fn wall_at(&self, moment: Moment) -> Timestamp {
         let (now, wall) = (self.now(), self.wall());
-        if moment >= now { wall + moment.since(now) } else { wall - now.since(moment) }
+        if moment >= now {
+            wall + (moment.since(now) + Duration::from_nanos(999))
+        } else {
+            wall - now.since(moment)
+        }
     }
 
     /// The moment at which the calendar will show `wall`, as far as the two scales agree now.
@@ -226,6 +231,17 @@ mod tests {
         assert!(slept >= Duration::from_millis(20), "{slept:?}");
         let at = clock.wall() + Duration::from_secs(60);
         assert!(clock.wall_at(clock.moment_at(at)).since(at) < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn who_waits_until_a_moments_date_does_not_come_too_early() {
+        let clock = ManualClock::new().clock();
+        for nanos in [0, 1, 999, 1_000, 1_001, 4_912_189_345] {
+            let moment = Moment::from_nanos(nanos);
+            let later = clock.moment_at(clock.wall_at(moment)).since(moment);
+            assert!(later < Duration::from_micros(1), "{nanos}");
+            assert!(clock.moment_at(clock.wall_at(moment)) >= moment, "{nanos}");
+        }
     }
 
     #[tokio::test]
