@@ -413,7 +413,10 @@ impl Shared {
 
     /// Under the lock.
     fn open(&self, cold: &mut Cold, from: Moment) {
-        let own = from + self.open_for.delay(cold.reopened, Duration::ZERO, &self.rng);
+        let delay = self.open_for.delay(cold.reopened, Duration::ZERO, &self.rng);
+        // Whole milliseconds where there are any: dates in errors have no more than microseconds.
+        let millis = Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        let own = from + if millis.is_zero() { delay } else { millis };
         let wish = Moment::from_nanos(self.server_wish.swap(0, Ordering::Relaxed));
         self.open_until.store(own.max(wish).as_nanos(), Ordering::Release);
         cold.reopened = cold.reopened.saturating_add(1);

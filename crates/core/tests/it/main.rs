@@ -13,6 +13,7 @@ mod pager;
 mod quota;
 mod requests;
 mod resilience;
+mod resilience;
 mod retry;
 mod secrets;
 mod support;
