@@ -133,7 +133,7 @@ impl Core {
         loop {
             let attempt = context.effort.attempts() + 1;
             retry.begin_attempt();
-            let error = match self.attempt({ request = request.for_attempt(attempt); request.clone() }).await {
+            let error = match self.attempt(request.for_attempt(attempt)).await {
                 Ok(response) => {
                     retry.succeeded();
                     if let Some(tag) = operation.get_invalidates() {

@@ -13,7 +13,6 @@ mod pager;
 mod quota;
 mod requests;
 mod resilience;
-mod resilience;
 mod retry;
 mod secrets;
 mod support;
