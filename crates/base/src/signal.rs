@@ -76,10 +76,18 @@ pub enum Signal<'a> {
         status: Option<u16>,
         /// The stable name of the error's kind, when it failed.
         error_kind: Option<&'a str>,
+        /// The vendor's own code, when it failed with one.
+        code: Option<&'a str>,
         /// The vendor's request id, if it sent one.
         request_id: Option<&'a str>,
+        /// When trying again may succeed, if it failed and that is known.
+        retry_at: Option<Timestamp>,
         /// Attempts made.
         attempts: u32,
+        /// The size of the request's body in bytes.
+        bytes_out: u64,
+        /// The size of the answer's body in bytes.
+        bytes_in: u64,
         /// From the call's start to its end, waits included.
         elapsed: Duration,
         /// Time spent waiting for quota and concurrency.
@@ -98,6 +106,8 @@ pub enum Signal<'a> {
         attempt: u32,
         /// The HTTP status, if one was received.
         status: Option<u16>,
+        /// The stable name of the error's kind, when it failed.
+        error_kind: Option<&'a str>,
         /// What is known about its fate, when it failed.
         delivery: Option<Delivery>,
         /// From sending to the end of the body.
@@ -118,6 +128,9 @@ pub enum Signal<'a> {
         delay: Duration,
         /// The stable name of the error's kind.
         error_kind: &'a str,
+        /// What is known about the failed attempt's fate: [`Delivery::Unknown`] means that it may have been applied and is
+        /// repeated because that is safe.
+        delivery: Delivery,
     },
     /// A call waited for a place in its quota.
     #[non_exhaustive]
@@ -181,6 +194,30 @@ pub enum Signal<'a> {
         /// How many.
         records: u64,
     },
+    /// A stage of a pipeline's run came to its end.
+    #[non_exhaustive]
+    StageFinished {
+        /// The pipeline's name.
+        pipeline: &'a str,
+        /// The stream, `hubspot.contacts`.
+        stream: &'a str,
+        /// The destination, `mailchimp.members`.
+        destination: &'a str,
+        /// The stage: `prepare`, `extract`, `write`, `reconcile` or `run`.
+        stage: &'static str,
+        /// How it ended.
+        outcome: CallOutcome,
+        /// The stable name of the error's kind, when it failed.
+        error_kind: Option<&'a str>,
+        /// Records that went in.
+        records_in: u64,
+        /// Records that came out.
+        records_out: u64,
+        /// Records that were refused.
+        records_rejected: u64,
+        /// From its start to its end.
+        elapsed: Duration,
+    },
 }
 
 macro_rules! constructors {
@@ -201,11 +238,11 @@ macro_rules! constructors {
 
 constructors! {
     /// Builds [`Signal::CallFinished`].
-    call_finished => CallFinished { platform: &'a str, operation: &'a str, connection: &'a ConnectionId, outcome: CallOutcome, status: Option<u16>, error_kind: Option<&'a str>, request_id: Option<&'a str>, attempts: u32, elapsed: Duration, quota_wait: Duration }
+    call_finished => CallFinished { platform: &'a str, operation: &'a str, connection: &'a ConnectionId, outcome: CallOutcome, status: Option<u16>, error_kind: Option<&'a str>, code: Option<&'a str>, request_id: Option<&'a str>, retry_at: Option<Timestamp>, attempts: u32, bytes_out: u64, bytes_in: u64, elapsed: Duration, quota_wait: Duration }
     /// Builds [`Signal::AttemptFinished`].
-    attempt_finished => AttemptFinished { platform: &'a str, operation: &'a str, connection: &'a ConnectionId, attempt: u32, status: Option<u16>, delivery: Option<Delivery>, elapsed: Duration }
+    attempt_finished => AttemptFinished { platform: &'a str, operation: &'a str, connection: &'a ConnectionId, attempt: u32, status: Option<u16>, error_kind: Option<&'a str>, delivery: Option<Delivery>, elapsed: Duration }
     /// Builds [`Signal::RetryScheduled`].
-    retry_scheduled => RetryScheduled { platform: &'a str, operation: &'a str, connection: &'a ConnectionId, attempt: u32, delay: Duration, error_kind: &'a str }
+    retry_scheduled => RetryScheduled { platform: &'a str, operation: &'a str, connection: &'a ConnectionId, attempt: u32, delay: Duration, error_kind: &'a str, delivery: Delivery }
     /// Builds [`Signal::QuotaWaited`].
     quota_waited => QuotaWaited { platform: &'a str, connection: &'a ConnectionId, waited: Duration }
     /// Builds [`Signal::QuotaBlocked`].
@@ -218,6 +255,8 @@ constructors! {
     credential_issued => CredentialIssued { platform: &'a str, connection: &'a ConnectionId, ok: bool, elapsed: Duration }
     /// Builds [`Signal::RecordsMoved`].
     records_moved => RecordsMoved { stream: &'a str, stage: &'static str, records: u64 }
+    /// Builds [`Signal::StageFinished`].
+    stage_finished => StageFinished { pipeline: &'a str, stream: &'a str, destination: &'a str, stage: &'static str, outcome: CallOutcome, error_kind: Option<&'a str>, records_in: u64, records_out: u64, records_rejected: u64, elapsed: Duration }
 }
 
 /// Receives signals. Called inline on the hot path: be quick, never block, never panic.
@@ -279,16 +318,23 @@ impl Observer for TracingObserver {
                 outcome,
                 status,
                 error_kind,
+                code,
                 request_id,
+                retry_at,
                 attempts,
+                bytes_out,
+                bytes_in,
                 elapsed,
                 quota_wait,
             } => {
+                let retry_at = retry_at.map(|at| at.to_string());
+                let retry_at = retry_at.as_deref();
                 macro_rules! event {
                     ($level:ident) => {
                         tracing::$level!(
                             target: "martlet", platform, operation, connection = connection.as_str(),
-                            outcome = outcome.as_str(), status, error_kind, request_id, attempts,
+                            outcome = outcome.as_str(), status, error_kind, code, request_id, retry_at, attempts,
+                            bytes_out, bytes_in,
                             elapsed_ms = ms(*elapsed), quota_wait_ms = ms(*quota_wait), "call finished"
                         )
                     };
@@ -301,18 +347,27 @@ impl Observer for TracingObserver {
                 connection,
                 attempt,
                 status,
+                error_kind,
                 delivery,
                 elapsed,
             } => {
                 tracing::debug!(
                     target: "martlet", platform, operation, connection = connection.as_str(), attempt, status,
-                    delivery = delivery.map(Delivery::as_str), elapsed_ms = ms(*elapsed), "attempt finished"
+                    error_kind, delivery = delivery.map(Delivery::as_str), elapsed_ms = ms(*elapsed), "attempt finished"
                 );
             }
-            Signal::RetryScheduled { platform, operation, connection, attempt, delay, error_kind } => {
+            Signal::RetryScheduled {
+                platform,
+                operation,
+                connection,
+                attempt,
+                delay,
+                error_kind,
+                delivery,
+            } => {
                 tracing::info!(
                     target: "martlet", platform, operation, connection = connection.as_str(), attempt,
-                    delay_ms = ms(*delay), error_kind, "retry scheduled"
+                    delay_ms = ms(*delay), error_kind, delivery = delivery.as_str(), "retry scheduled"
                 )
             }
             Signal::QuotaWaited { platform, connection, waited } => tracing::debug!(
@@ -334,6 +389,21 @@ impl Observer for TracingObserver {
             Signal::RecordsMoved { stream, stage, records } => {
                 tracing::debug!(target: "martlet", stream, stage, records, "records moved");
             }
+            Signal::StageFinished {
+                pipeline,
+                stream,
+                destination,
+                stage,
+                outcome,
+                error_kind,
+                records_in,
+                records_out,
+                records_rejected,
+                elapsed,
+            } => tracing::info!(
+                target: "martlet", pipeline, stream, destination, stage, outcome = outcome.as_str(), error_kind,
+                records_in, records_out, records_rejected, elapsed_ms = ms(*elapsed), "stage finished"
+            ),
         }
     }
 }
