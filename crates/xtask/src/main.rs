@@ -16,7 +16,8 @@ cargo xtask COMMAND
 
   test [ARGS]      every unit, integration and doc test of the workspace with all features; ARGS go to
                    `cargo test` (`-p martlet-store` narrows to one package, `-- NAME` filters); repeats
-                   SKIPPED lines at the end, and fails on one when the variable CI is set
+                   SKIPPED lines at the end, and fails on one when the variable CI is set, except on
+                   `SKIPPED (cannot be had): ..`, which nothing on that machine could mend
   floors           what each package may depend on, and what its manifest must say
   features [ARGS]  clippy on each published package alone with its default features, and without them
   package [ARGS]   what `cargo publish` would upload, without building it again (`--verify` builds it)

@@ -1,0 +1,17 @@
+//! The integration tests: one binary.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
+mod property;
+mod random;
+mod round_trip;
+mod sdk;
+mod support;
+mod targets;
+mod vector_file;
+
+/// Every case of the shared file of vectors, and of the crate's own one.
+#[test]
+fn vectors() {
+    vector_file::run();
+}
