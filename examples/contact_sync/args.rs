@@ -95,9 +95,12 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Option<
             }
             "--serve-simulators" => {
                 let given = text(value()?, &option)?;
-                let addr: SocketAddr = given.parse().map_err(|_| format!("{option}: {given:?} is not an ADDRESS:PORT"))?;
+                let addr: SocketAddr =
+                    given.parse().map_err(|_| format!("{option}: {given:?} is not an ADDRESS:PORT"))?;
                 if !addr.ip().is_loopback() {
-                    return Err(format!("{option}: simulators are served on loopback only, such as 127.0.0.1:0"));
+                    return Err(format!(
+                        "{option}: simulators are served on loopback only, such as 127.0.0.1:0"
+                    ));
                 }
                 args.serve = Some(addr);
             }

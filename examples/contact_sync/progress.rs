@@ -22,7 +22,8 @@ impl Display {
     pub(crate) fn new(clock: Clock) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = "{bar:32} {human_pos}/{human_len} contacts  {per_sec}  {msg}  {eta} left";
-            ProgressBar::new(0).with_style(ProgressStyle::with_template(style).expect("the template is a constant"))
+            ProgressBar::new(0)
+                .with_style(ProgressStyle::with_template(style).expect("the template is a constant"))
         });
         let started = clock.now();
         Self { clock, started, last: Mutex::new(started), bar }

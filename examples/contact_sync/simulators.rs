@@ -23,7 +23,11 @@ pub(crate) struct Simulators {
 
 impl Simulators {
     /// With a store, what they are told survives this process.
-    pub(crate) async fn start(args: &Args, addr: SocketAddr, store: Option<Arc<dyn Store>>) -> Result<Self, String> {
+    pub(crate) async fn start(
+        args: &Args,
+        addr: SocketAddr,
+        store: Option<Arc<dyn Store>>,
+    ) -> Result<Self, String> {
         let hubspot: Arc<dyn Simulator> = Arc::new(HubSpotSim::new(HubSpotOptions {
             contacts: args.contacts,
             seed: args.seed,
@@ -40,7 +44,8 @@ impl Simulators {
         let next = match addr.port() {
             0 => addr,
             port => {
-                let port = port.checked_add(1).ok_or("there is no port after 65535 for the second simulator")?;
+                let port =
+                    port.checked_add(1).ok_or("there is no port after 65535 for the second simulator")?;
                 SocketAddr::new(addr.ip(), port)
             }
         };

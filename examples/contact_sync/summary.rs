@@ -68,8 +68,12 @@ impl Summary<'_> {
         line("read", format!("{} contacts", counts.read));
         line("written", counts.written.to_string());
         line("unchanged", counts.unchanged.to_string());
-        let reasons: Vec<String> =
-            self.report.skipped.iter().map(|(reason, n)| format!("{n} {}", reason.replace('_', " "))).collect();
+        let reasons: Vec<String> = self
+            .report
+            .skipped
+            .iter()
+            .map(|(reason, n)| format!("{n} {}", reason.replace('_', " ")))
+            .collect();
         let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
         line("skipped", format!("{}{reasons}", counts.skipped));
         line("rejected", format!("{} ({} dead letters kept)", counts.rejected, self.dead_letters));
@@ -78,25 +82,39 @@ impl Summary<'_> {
         let (requests, retries) = (self.meter.requests(), self.meter.retries());
         line("requests", format!("{requests}, {retries} retries, {waited:.1} s waited for quota"));
         if let Some(counted) = self.counted {
-            let used = counted.quota_use_ratio.map_or_else(String::new, |r| format!(", {:.1} % of it used", r * 100.0));
+            let used = counted
+                .quota_use_ratio
+                .map_or_else(String::new, |r| format!(", {:.1} % of it used", r * 100.0));
             line("quota", format!("{} violations{used}", counted.violations));
             line("consent", format!("{} resubscribed", counted.resubscribed));
         }
         if let Some(report) = self.reconciled {
-            let digest = |d: &martlet::pipeline::Digest| format!("{} members, checksum {:032x}", d.count, d.checksum);
+            let digest =
+                |d: &martlet::pipeline::Digest| format!("{} members, checksum {:032x}", d.count, d.checksum);
             let verdict = if report.is_reconciled() { "both sides agree" } else { "the sides DIFFER" };
             line("reconciled", format!("{verdict}: {}", digest(&report.actual)));
-            for (name, keys) in [("missing", &report.missing), ("extra", &report.extra), ("changed", &report.changed)] {
+            for (name, keys) in
+                [("missing", &report.missing), ("extra", &report.extra), ("changed", &report.changed)]
+            {
                 if !keys.is_empty() {
                     let first: Vec<&str> = keys.iter().take(10).map(String::as_str).collect();
-                    line(name, format!("{}: {}{}", keys.len(), first.join(" "), if keys.len() > 10 { " .." } else { "" }));
+                    line(
+                        name,
+                        format!(
+                            "{}: {}{}",
+                            keys.len(),
+                            first.join(" "),
+                            if keys.len() > 10 { " .." } else { "" }
+                        ),
+                    );
                 }
             }
         }
         match self.report.outcome {
             Outcome::Complete => {}
             Outcome::QuotaExhausted { resumes_at } => {
-                let at = resumes_at.map_or_else(|| "when it is full again".to_owned(), |at| format!("at {at}"));
+                let at =
+                    resumes_at.map_or_else(|| "when it is full again".to_owned(), |at| format!("at {at}"));
                 line("stopped", format!("a quota is spent; run again {at}: it goes on from here"));
             }
             _ => line("stopped", "as asked; run again: it goes on from here".into()),
@@ -112,6 +130,12 @@ fn seconds(duration: Duration) -> f64 {
 /// The most memory this process ever had, from the kernel; `None` where it does not say.
 fn peak_rss_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let kib: f64 = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?.parse().ok()?;
+    let kib: f64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?
+        .trim()
+        .strip_suffix(" kB")?
+        .parse()
+        .ok()?;
     Some((kib / 1024.0 * 10.0).round() / 10.0)
 }

@@ -99,7 +99,8 @@ pub(crate) async fn run(args: &Args) -> Result<u8, Failure> {
     print(summary.text().trim_end());
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&summary.json()).expect("numbers and texts always serialise");
-        std::fs::write(path, text + "\n").map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())))?;
+        std::fs::write(path, text + "\n")
+            .map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())))?;
     }
     store.close().await;
     Ok(match report.outcome {
@@ -116,7 +117,9 @@ async fn connect(args: &Args) -> Result<Platforms, Failure> {
     match (token, key) {
         (Some(token), Some(key)) => {
             let Some(audience) = args.audience.clone() else {
-                return Err(Failure::usage("--audience is missing: say which Mailchimp audience to write to"));
+                return Err(Failure::usage(
+                    "--audience is missing: say which Mailchimp audience to write to",
+                ));
             };
             Ok(Platforms {
                 hubspot_url: args.hubspot_url.clone(),
@@ -129,8 +132,12 @@ async fn connect(args: &Args) -> Result<Platforms, Failure> {
             })
         }
         (None, None) => simulated(args).await,
-        (None, _) => Err(Failure::usage("MAILCHIMP_API_KEY is set and HUBSPOT_TOKEN is not: set both or neither")),
-        (_, None) => Err(Failure::usage("HUBSPOT_TOKEN is set and MAILCHIMP_API_KEY is not: set both or neither")),
+        (None, _) => {
+            Err(Failure::usage("MAILCHIMP_API_KEY is set and HUBSPOT_TOKEN is not: set both or neither"))
+        }
+        (_, None) => {
+            Err(Failure::usage("HUBSPOT_TOKEN is set and MAILCHIMP_API_KEY is not: set both or neither"))
+        }
     }
 }
 
@@ -139,7 +146,9 @@ async fn simulated(args: &Args) -> Result<Platforms, Failure> {
         (Some(hubspot), Some(mailchimp)) => {
             for url in [hubspot, mailchimp] {
                 if !is_loopback(url) {
-                    let line = format!("{url} is not on loopback: set HUBSPOT_TOKEN and MAILCHIMP_API_KEY for real platforms");
+                    let line = format!(
+                        "{url} is not on loopback: set HUBSPOT_TOKEN and MAILCHIMP_API_KEY for real platforms"
+                    );
                     return Err(Failure::usage(line));
                 }
             }
@@ -151,7 +160,11 @@ async fn simulated(args: &Args) -> Result<Platforms, Failure> {
             let own = Simulators::start(args, addr, Some(store)).await.map_err(Failure::run)?;
             (own.hubspot_url(), own.mailchimp_url(), Some(own))
         }
-        _ => return Err(Failure::usage("--hubspot-url and --mailchimp-url belong together: give both or neither")),
+        _ => {
+            return Err(Failure::usage(
+                "--hubspot-url and --mailchimp-url belong together: give both or neither",
+            ));
+        }
     };
     Ok(Platforms {
         hubspot_url: Some(hubspot_url),
@@ -167,9 +180,9 @@ async fn simulated(args: &Args) -> Result<Platforms, Failure> {
 fn is_loopback(url: &str) -> bool {
     let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap_or(url);
     let host = host.split(['/', '?', '#']).next().unwrap_or(host);
-    ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
-        host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-    })
+    ["127.0.0.1", "localhost", "[::1]"]
+        .iter()
+        .any(|name| host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')))
 }
 
 /// `STATE.sim`: what the simulators of this process were told, so that a second run meets the same platforms.
@@ -189,7 +202,10 @@ async fn simulator_store(args: &Args) -> Result<Arc<dyn Store>, Failure> {
         Some(cell) if cell.value == world.as_bytes() => {}
         Some(cell) => {
             let there = String::from_utf8_lossy(&cell.value);
-            let line = format!("{} holds {there}, not {world}: give another --state, or the same numbers", path.display());
+            let line = format!(
+                "{} holds {there}, not {world}: give another --state, or the same numbers",
+                path.display()
+            );
             return Err(Failure::usage(line));
         }
     }
@@ -236,7 +252,9 @@ fn pipeline_failure(error: &PipelineError) -> Failure {
     };
     let line = format!("{what}{cause}");
     match cause.kind() {
-        ErrorKind::Unauthenticated | ErrorKind::Forbidden | ErrorKind::NotFound | ErrorKind::Config => Failure::usage(line),
+        ErrorKind::Unauthenticated | ErrorKind::Forbidden | ErrorKind::NotFound | ErrorKind::Config => {
+            Failure::usage(line)
+        }
         _ => Failure::run(line),
     }
 }
@@ -250,7 +268,12 @@ mod tests {
         for good in ["http://127.0.0.1:80", "http://localhost", "http://[::1]:9/x", "127.0.0.1:1"] {
             assert!(is_loopback(good), "{good}");
         }
-        for bad in ["https://api.hubapi.com", "http://127.0.0.1.evil.example", "http://localhost.example", "http://user@evil"] {
+        for bad in [
+            "https://api.hubapi.com",
+            "http://127.0.0.1.evil.example",
+            "http://localhost.example",
+            "http://user@evil",
+        ] {
             assert!(!is_loopback(bad), "{bad}");
         }
     }

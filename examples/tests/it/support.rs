@@ -1,0 +1,116 @@
+//! Starting the examples.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// An example's program: cargo builds examples beside the tests.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    path.push("examples");
+    path.push(name);
+    assert!(path.exists(), "{} was not built; run the tests of the whole package", path.display());
+    path
+}
+
+fn contact_sync() -> Command {
+    let mut command = Command::new(example("contact_sync"));
+    command.env_remove("HUBSPOT_TOKEN").env_remove("MAILCHIMP_API_KEY");
+    command
+}
+
+/// A folder with a state file, and runs that use it.
+pub(crate) struct Sync {
+    folder: tempfile::TempDir,
+}
+
+/// A run that ended.
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) text: String,
+    pub(crate) stderr: String,
+    /// `--json`, when it was written.
+    pub(crate) json: Value,
+}
+
+impl Ended {
+    pub(crate) fn number(&self, key: &str) -> u64 {
+        self.json[key].as_u64().unwrap_or_else(|| panic!("{key} is {}", self.json[key]))
+    }
+}
+
+impl Sync {
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn command(&self, line: &str) -> Command {
+        let mut command = contact_sync();
+        let json = self.folder.path().join("summary.json");
+        if !line.contains("--state") {
+            command.arg("--state").arg(self.folder.path().join("state.sqlite3"));
+        }
+        command.arg("--json").arg(json).args(line.split_whitespace());
+        command
+    }
+
+    pub(crate) fn run(&self, line: &str) -> Ended {
+        self.run_with(line, &[])
+    }
+
+    pub(crate) fn run_with(&self, line: &str, env: &[(&str, &str)]) -> Ended {
+        let json = self.folder.path().join("summary.json");
+        let _ = std::fs::remove_file(&json);
+        let output = self.command(line).envs(env.iter().copied()).output().unwrap();
+        let text = std::fs::read_to_string(&json).unwrap_or_else(|_| "null".to_owned());
+        Ended {
+            code: output.status.code(),
+            text: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+            json: serde_json::from_str(&text).unwrap(),
+        }
+    }
+
+    /// A run that has to succeed.
+    pub(crate) fn ok(&self, line: &str) -> Ended {
+        let ended = self.run(line);
+        assert_eq!(ended.code, Some(0), "{line}:\n{}{}", ended.text, ended.stderr);
+        ended
+    }
+}
+
+/// Simulators in a process of their own, ended with this value.
+pub(crate) struct Serving {
+    child: Child,
+    pub(crate) hubspot: String,
+    pub(crate) mailchimp: String,
+}
+
+impl Serving {
+    pub(crate) fn start(line: &str) -> Self {
+        let mut child = contact_sync()
+            .args(["--serve-simulators", "127.0.0.1:0"])
+            .args(line.split_whitespace())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut address = || {
+            let line = lines.next().expect("two lines").unwrap();
+            line.split_whitespace().find(|word| word.starts_with("http://")).expect("an address").to_owned()
+        };
+        let (hubspot, mailchimp) = (address(), address());
+        Self { child, hubspot, mailchimp }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
