@@ -15,6 +15,10 @@ pub use martlet_resilience as resilience;
 #[doc(inline)]
 pub use martlet_store as store;
 
+#[cfg(feature = "auth")]
+#[cfg_attr(docsrs, doc(cfg(feature = "auth")))]
+#[doc(inline)]
+pub use martlet_auth as auth;
 #[cfg(feature = "hubspot")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hubspot")))]
 #[doc(inline)]

@@ -36,7 +36,7 @@ pub(crate) struct Core {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(crate) clock: Clock,
-    pub(super) rng: Rng,
+    pub(crate) rng: Rng,
     pub(crate) observers: Observers,
     pub(super) headers: HeaderMap,
     pub(super) call_layers: Vec<Arc<dyn Layer>>,

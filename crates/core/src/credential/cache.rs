@@ -1,7 +1,7 @@
 use super::{CredentialError, CredentialSource, IssueContext, Issued};
 use crate::client::Core;
 use crate::{Credential, Error, ErrorKind, Result};
-use martlet_base::{Deadline, Moment, Recovery, Signal};
+use martlet_base::{Deadline, Moment, Recovery, Rng, Signal};
 use martlet_resilience::SingleFlight;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,13 +53,15 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl Current {
-    fn new(issued: Issued, version: u64, now: Moment) -> Self {
+    fn new(issued: Issued, version: u64, now: Moment, rng: &Rng) -> Self {
         let (refresh_at, expires) = match issued.expires {
             None => (Moment::MAX, Moment::MAX),
             Some(expires) => {
                 // Row O2: the last tenth of its life, at least a minute, but never more than half of it.
                 let life = expires.since(now);
                 let window = (life / 10).max(Duration::from_secs(60)).min(life / 2);
+                // Give or take a fifth, so that clients which began together do not all ask at once.
+                let window = window.mul_f64(0.8 + 0.4 * rng.next_f64());
                 (expires - window, expires)
             }
         };
@@ -69,9 +71,9 @@ impl Current {
 
 impl CredentialCache {
     pub(crate) fn new(source: Arc<dyn CredentialSource>) -> Self {
-        let fixed = source
-            .fixed()
-            .map(|credential| Arc::new(Current::new(Issued::lasting(credential.clone()), 0, Moment::ZERO)));
+        let fixed = source.fixed().map(|credential| {
+            Arc::new(Current::new(Issued::lasting(credential.clone()), 0, Moment::ZERO, &Rng::system()))
+        });
         Self { source, fixed, state: Arc::default(), renewal: SingleFlight::new() }
     }
 
@@ -132,7 +134,7 @@ impl CredentialCache {
 
     fn renew(&self, core: &Core, known: u64) -> impl FnOnce() -> Renewal + Send + 'static {
         let (source, state) = (Arc::clone(&self.source), Arc::clone(&self.state));
-        let (clock, observers) = (core.clock.clone(), core.observers.clone());
+        let (clock, observers, rng) = (core.clock.clone(), core.observers.clone(), core.rng.clone());
         let platform = Arc::clone(core.platform.descriptor().id());
         let connection = core.connection.clone();
         move || {
@@ -161,7 +163,7 @@ impl CredentialCache {
                 state.version += 1;
                 match issued {
                     Ok(issued) => {
-                        let current = Arc::new(Current::new(issued, state.version, now));
+                        let current = Arc::new(Current::new(issued, state.version, now, &rng));
                         (state.refused, state.failed) = (false, None);
                         state.current = Some(Arc::clone(&current));
                         Ok(current)
@@ -183,4 +185,31 @@ fn failure(error: &CredentialError) -> Error {
         _ => Recovery::Fatal,
     };
     Error::new(ErrorKind::Credential, error.to_string()).with_recovery(recovery)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn o2_the_refresh_window_is_a_tenth_of_the_life_or_a_minute_and_spread_by_a_fifth() {
+        let rng = Rng::seeded(2);
+        for (life, window) in [(3_600, 360.0), (300, 60.0), (40, 20.0)] {
+            let mut windows: Vec<f64> = (0..1_000)
+                .map(|_| {
+                    let end = Moment::ZERO + Duration::from_secs(life);
+                    let issued = Issued::until(Credential::bearer("t"), end);
+                    let current = Current::new(issued, 1, Moment::ZERO, &rng);
+                    assert_eq!(current.expires, end);
+                    end.since(current.refresh_at).as_secs_f64() / window
+                })
+                .collect();
+            windows.sort_by(f64::total_cmp);
+            let (first, last) = (windows[0], windows[999]);
+            assert!(
+                (0.799..0.81).contains(&first) && (1.19..1.201).contains(&last),
+                "{life}: {first} to {last}"
+            );
+        }
+    }
 }
