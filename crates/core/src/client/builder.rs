@@ -343,8 +343,18 @@ fn check_names<'a>(layers: impl Iterator<Item = &'a Arc<dyn Layer>>) -> Result<(
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |layers: &[Arc<dyn Layer>]| layers.iter().map(|layer| layer.name()).collect::<Vec<_>>();
         f.debug_struct("ClientBuilder")
             .field("platform", self.platform.descriptor().id())
+            .field("connection", &self.connection)
+            .field("total_timeout", &self.total_timeout)
+            .field("attempt_timeout", &self.attempt_timeout)
+            .field("retry", &self.retry.explain().lines().next().unwrap_or_default())
+            .field("limits", &self.limits)
+            .field("max_body", &self.max_body)
+            .field("cache_bytes", &self.cache_bytes)
+            .field("call_layers", &names(&self.call_layers))
+            .field("attempt_layers", &names(&self.attempt_layers))
             .finish_non_exhaustive()
     }
 }

@@ -133,23 +133,20 @@ impl Core {
         loop {
             let attempt = context.effort.attempts() + 1;
             retry.begin_attempt();
+            let mut stale = Stale { core: self, context: &context };
             let error = match self.attempt(request.for_attempt(attempt)).await {
                 Ok(response) => {
                     retry.succeeded();
-                    if let Some(tag) = operation.get_invalidates() {
-                        self.cache.invalidate(tag);
-                    }
                     return Ok(response);
                 }
                 Err(error) => error,
             };
             // An earlier attempt of unknown fate is not undone by a later one that was not sent.
-            if error.delivery() == Delivery::Unknown {
-                may_have_been_applied = true;
-                if let Some(tag) = operation.get_invalidates() {
-                    self.cache.invalidate(tag);
-                }
+            may_have_been_applied |= error.delivery() == Delivery::Unknown;
+            if error.delivery() != Delivery::Unknown && error.kind() != ErrorKind::Decode {
+                stale.nothing_changed();
             }
+            drop(stale);
             let now = self.clock.now();
             let mut failure = Failure::new(error.delivery(), error.recovery());
             if let Some(at) = error.not_before() {
@@ -183,9 +180,9 @@ impl Core {
     async fn attempt(self: &Arc<Self>, request: Request) -> Result<Response> {
         let context = Arc::clone(request.context());
         let shared = &*self.shared.0;
+        context.effort.set_sent(false);
         // An open circuit is refused before it takes or waits for anything.
         shared.breaker.peek(self.clock.now()).map_err(|open| self.circuit_open(&open))?;
-        context.effort.set_sent(false);
         let permits = shared.limits.acquire(self, &context).await?;
         let result = if self.attempt_layers.is_empty() {
             self.attempt_rest(request).await
@@ -379,6 +376,28 @@ impl Core {
     fn breaker_changed(&self, from: BreakerState, to: BreakerState) {
         let name = self.platform.descriptor().id();
         self.observers.emit(|| Signal::breaker_changed(name, from, to));
+    }
+}
+
+/// Makes the operation's cache tag stale when an attempt ends that has or may have been applied, a dropped one included.
+struct Stale<'a> {
+    core: &'a Core,
+    context: &'a CallContext,
+}
+
+impl Stale<'_> {
+    fn nothing_changed(&mut self) {
+        self.context.effort.set_sent(false);
+    }
+}
+
+impl Drop for Stale<'_> {
+    fn drop(&mut self) {
+        if let Some(tag) = self.context.operation.get_invalidates()
+            && self.context.effort.sent()
+        {
+            self.core.cache.invalidate(tag);
+        }
     }
 }
 

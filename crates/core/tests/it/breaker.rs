@@ -69,6 +69,22 @@ async fn a_refusal_that_comes_after_the_wait_gives_its_place_back() {
 }
 
 #[tokio::test]
+async fn an_open_circuit_refuses_at_once_whatever_the_quota() {
+    let world = World::new();
+    world.transport.on(&GET).reply(503).header("x-block", "default 60");
+    let client = world
+        .builder()
+        .limit(LimitSpec::new(LimitSpec::DEFAULT).window("second", 100, secs(1)))
+        .breaker(Breaker::builder("acme").consecutive_failures(1).open_for(secs(200), secs(300)))
+        .retry(RetryPolicy::never())
+        .build()
+        .unwrap();
+    fails(world.execute(&client, get()).await);
+    let error = fails(world.execute(&client, get()).await);
+    assert_eq!((error.kind(), error.elapsed()), (ErrorKind::CircuitOpen, Duration::ZERO));
+}
+
+#[tokio::test]
 async fn an_open_circuit_ends_the_retries() {
     let world = World::new();
     world.transport.on(&GET).reply(503).times(2);

@@ -80,6 +80,27 @@ fn a_platform_is_described_properly() {
 }
 
 #[test]
+fn the_defaults_are_pinned() {
+    let builder = Client::builder(Acme(descriptor()));
+    insta::assert_snapshot!(format!("{builder:#?}"), @r#"
+    ClientBuilder {
+        platform: "acme",
+        connection: ConnectionId(default),
+        total_timeout: 300s,
+        attempt_timeout: None,
+        retry: "3 retries after 1s, 4s, 16s (jitter 25 %); a server may order up to 300s",
+        limits: [],
+        max_body: 67108864,
+        cache_bytes: 16777216,
+        call_layers: [],
+        attempt_layers: [],
+        ..
+    }
+    "#);
+    assert_eq!(descriptor().get_attempt_timeout(), secs(60));
+}
+
+#[test]
 fn every_public_handle_can_go_to_another_thread() {
     fn check<T: Send + Sync + 'static>() {}
     check::<Client>();

@@ -111,6 +111,16 @@ async fn a_write_that_may_have_been_applied_makes_its_tag_stale_too() {
 }
 
 #[tokio::test]
+async fn a_write_that_nobody_waited_for_makes_its_tag_stale_too() {
+    let (world, client) = world();
+    world.transport.on(&CREATE).stall();
+    number(world.execute(&client, fields()).await);
+    let limit = martlet_base::Deadline::after(world.clock.now(), secs(1));
+    assert!(world.run(world.clock.within(limit, client_execute(&client, Call::new(CREATE)))).await.is_none());
+    assert_eq!(number(world.execute(&client, fields()).await), (2, false));
+}
+
+#[tokio::test]
 async fn a_read_that_a_write_overtakes_is_stale_at_once() {
     let (world, client) = world();
     world.transport.on(&CREATE).reply(201).delay(ms(5));

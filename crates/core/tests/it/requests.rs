@@ -200,7 +200,7 @@ async fn an_answer_larger_than_allowed_is_not_read_and_not_retried() {
 #[tokio::test]
 async fn what_does_not_decode_was_applied() {
     let world = World::new();
-    world.transport.on(&LIST).json(200, &json!({ "email": "ada@example.com" })).header("x-request-id", "r7");
+    world.transport.on(&LIST).json(200, &json!(["ada@example.com"])).header("x-request-id", "r7");
     let response = world.execute(&world.client(), Call::new(LIST)).await.unwrap();
     assert_eq!(response.meta().request_id.as_deref(), Some("r7"));
     let error = response.json::<Vec<u8>>().unwrap_err();
