@@ -23,15 +23,44 @@ pub enum PipelineError {
     /// start with another state file.
     #[error("the stored state cannot be used: {0}")]
     State(String),
+    /// A full run no longer met so many records that deleting them looks like a mistake: a changed filter, a token with
+    /// fewer rights, half a list. Nothing was deleted. **What to do:** look at the source; raise
+    /// [`max_delete_ratio`](crate::PipelineBuilder::max_delete_ratio) for one run if it is right.
+    #[error(
+        "{gone} of {known} records are gone at the source, more than max_delete_ratio allows; nothing was deleted"
+    )]
+    SuspiciousDeletes {
+        /// Records that are gone.
+        gone: u64,
+        /// Records that were known before.
+        known: u64,
+    },
     /// A part of the pipeline panicked. **What to do:** report it; nothing is lost, run again.
     #[error("{0} panicked")]
     Panicked(&'static str),
 }
 
+impl PipelineError {
+    /// The stable name used in logs and metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "config",
+            Self::Source(error) | Self::Destination(error) => error.kind().as_str(),
+            Self::Store(_) => "store",
+            Self::State(_) => "state",
+            Self::SuspiciousDeletes { .. } => "suspicious_deletes",
+            Self::Panicked(_) => "panicked",
+        }
+    }
+}
+
 impl Fault for PipelineError {
     fn delivery(&self) -> Delivery {
         match self {
-            Self::Config(_) | Self::State(_) | Self::Source(_) => Delivery::NotSent,
+            Self::Config(_) | Self::State(_) | Self::Source(_) | Self::SuspiciousDeletes { .. } => {
+                Delivery::NotSent
+            }
             Self::Destination(error) => error.delivery(),
             Self::Store(error) => error.delivery(),
             Self::Panicked(_) => Delivery::Unknown,
@@ -40,7 +69,9 @@ impl Fault for PipelineError {
 
     fn recovery(&self) -> Recovery {
         match self {
-            Self::Config(_) | Self::State(_) | Self::Panicked(_) => Recovery::Fatal,
+            Self::Config(_) | Self::State(_) | Self::Panicked(_) | Self::SuspiciousDeletes { .. } => {
+                Recovery::Fatal
+            }
             Self::Source(error) | Self::Destination(error) => error.recovery(),
             Self::Store(error) => error.recovery(),
         }

@@ -19,7 +19,7 @@ pub use async_trait::async_trait;
 pub use checkpoint::Checkpoint;
 pub use destination::{Deletion, Destination, ReadBack, WriteOutcome};
 pub use error::PipelineError;
-pub use pipeline::{Pipeline, PipelineBuilder, RunFailed};
+pub use pipeline::{Pipeline, PipelineBuilder, ReplayReport, RunFailed};
 pub use reconcile::{Digest, ReconcileMode, ReconcileReport};
 pub use record::{Batch, Consent, ContentHash, Op, Record};
 pub use report::{Counts, Outcome, Progress, RunReport};

@@ -1,8 +1,8 @@
 use crate::run::Run;
-use crate::state::{DeadLetter, State};
+use crate::state::{Changes, DeadLetter, Known, State, Status};
 use crate::{
     Destination, PipelineError, Progress, ReconcileMode, ReconcileReport, RunReport, Source, Transform,
-    reconcile,
+    WriteOutcome, reconcile,
 };
 use martlet_base::{Clock, Observer, Observers};
 use martlet_store::Store;
@@ -35,6 +35,7 @@ pub(crate) struct Parts {
     pub(crate) dry_run: bool,
     pub(crate) recheck_skipped: bool,
     pub(crate) restart: bool,
+    pub(crate) max_delete_ratio: f64,
 }
 
 type ProgressFn = Arc<dyn Fn(&Progress) + Send + Sync>;
@@ -55,6 +56,7 @@ impl Pipeline {
             dry_run: false,
             recheck_skipped: false,
             restart: false,
+            max_delete_ratio: 0.05,
         }
     }
 
@@ -96,6 +98,61 @@ impl Pipeline {
     }
 }
 
+impl Pipeline {
+    /// Sends the dead letters again, and removes those that the destination takes now.
+    ///
+    /// # Errors
+    /// [`PipelineError::Destination`] when a request failed as a whole; those before it are done.
+    pub async fn replay_dead_letters(&self) -> Result<ReplayReport, PipelineError> {
+        let parts = &*self.0;
+        parts.destination.prepare().await.map_err(PipelineError::Destination)?;
+        let mut report = ReplayReport::default();
+        let letters = parts.state.dead_letters().await?;
+        for chunk in letters.chunks(parts.destination.max_batch()) {
+            let damaged = || PipelineError::State("a dead letter is damaged or newer".into());
+            let records: Vec<_> =
+                chunk.iter().map(|letter| letter.record().ok_or_else(damaged)).collect::<Result<_, _>>()?;
+            let outcomes = parts.destination.write(&records).await.map_err(PipelineError::Destination)?;
+            let mut changes = Changes::default();
+            for (record, outcome) in records.iter().zip(outcomes) {
+                let status = match outcome {
+                    WriteOutcome::Written | WriteOutcome::Deleted => {
+                        report.written += 1;
+                        Status::Written
+                    }
+                    WriteOutcome::Skipped(_) => {
+                        report.skipped += 1;
+                        Status::Skipped
+                    }
+                    WriteOutcome::Rejected(error) => {
+                        report.rejected += 1;
+                        changes.bury(&parts.state, record, &error, parts.clock.wall())?;
+                        continue;
+                    }
+                };
+                let target = parts.destination.target(record);
+                let known = Known { status, consent: record.consent, content: record.content_hash(), target };
+                changes.remember(&parts.state, &record.key, &known)?;
+                changes.unbury(&parts.state, &record.key)?;
+            }
+            parts.state.commit(changes).await?;
+        }
+        Ok(report)
+    }
+}
+
+/// What became of the dead letters that were sent again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReplayReport {
+    /// Taken now.
+    pub written: u64,
+    /// Left alone by the destination, for consent.
+    pub skipped: u64,
+    /// Refused again; they stay dead letters, with the new reason.
+    pub rejected: u64,
+}
+
 impl fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pipeline")
@@ -132,6 +189,7 @@ pub struct PipelineBuilder {
     dry_run: bool,
     recheck_skipped: bool,
     restart: bool,
+    max_delete_ratio: f64,
 }
 
 impl PipelineBuilder {
@@ -201,6 +259,13 @@ impl PipelineBuilder {
         self
     }
 
+    /// The largest part of the known records that may be deleted because a full run did not meet them any more, from 0 to
+    /// 1; 0.05 unless said. Ten records are always allowed.
+    pub const fn max_delete_ratio(mut self, ratio: f64) -> Self {
+        self.max_delete_ratio = ratio;
+        self
+    }
+
     /// Checks the parts and builds the pipeline. No I/O.
     ///
     /// # Errors
@@ -218,6 +283,12 @@ impl PipelineBuilder {
         if destination.max_batch() == 0 || destination.concurrency() == 0 || self.read_ahead == 0 {
             return Err(PipelineError::Config("batches, concurrency and read_ahead are at least 1".into()));
         }
+        if !(0.0..=1.0).contains(&self.max_delete_ratio) {
+            return Err(PipelineError::Config(format!(
+                "max_delete_ratio is from 0 to 1, not {}",
+                self.max_delete_ratio
+            )));
+        }
         let store = self.store.ok_or_else(|| missing("store"))?;
         Ok(Pipeline(Arc::new(Parts {
             state: State::new(store, &self.name),
@@ -232,6 +303,7 @@ impl PipelineBuilder {
             dry_run: self.dry_run,
             recheck_skipped: self.recheck_skipped,
             restart: self.restart,
+            max_delete_ratio: self.max_delete_ratio,
         })))
     }
 }

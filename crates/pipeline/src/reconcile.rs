@@ -1,8 +1,9 @@
 //! Comparing both sides after the fact.
 
 use crate::pipeline::Parts;
-use crate::state::{Known, Status, cell_name};
+use crate::state::{Known, Status, cell_name, short_hash};
 use crate::{ContentHash, Op, PipelineError, Record, Transformed};
+use martlet_base::{CallOutcome, Signal};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use twox_hash::XxHash3_128;
@@ -63,10 +64,33 @@ impl ReconcileReport {
 }
 
 pub(crate) async fn reconcile(parts: &Parts, mode: ReconcileMode) -> Result<ReconcileReport, PipelineError> {
-    match mode {
+    let started = parts.clock.now();
+    let result = match mode {
         ReconcileMode::State => against_state(parts).await,
         ReconcileMode::Source => against_source(parts).await,
-    }
+    };
+    parts.observers.emit(|| {
+        let (outcome, error, report) = match &result {
+            Ok(report) => (CallOutcome::Ok, None, Some(report)),
+            Err(error) => (CallOutcome::Error, Some(error.as_str()), None),
+        };
+        let count = |side: fn(&ReconcileReport) -> u64| report.map(side).unwrap_or_default();
+        let differing =
+            |r: &ReconcileReport| u64::try_from(r.missing.len() + r.extra.len() + r.changed.len());
+        Signal::stage_finished(
+            &parts.name,
+            parts.source.stream(),
+            parts.destination.name(),
+            "reconcile",
+            outcome,
+            error,
+            count(|report| report.expected.count),
+            count(|report| report.actual.count),
+            report.map(|report| differing(report).unwrap_or(u64::MAX)).unwrap_or_default(),
+            parts.clock.now().since(started),
+        )
+    });
+    result
 }
 
 async fn against_state(parts: &Parts) -> Result<ReconcileReport, PipelineError> {
@@ -92,13 +116,12 @@ async fn against_state(parts: &Parts) -> Result<ReconcileReport, PipelineError> 
 
 /// The second pass, only when the digests differ: which keys.
 async fn name_differences(parts: &Parts, report: &mut ReconcileReport) -> Result<(), PipelineError> {
-    // 64 bits a key instead of the key: a collision could hide one missing key among 2^32.
     let mut seen = HashSet::new();
     let mut actual = parts.destination.read_back().await.map_err(PipelineError::Destination)?;
     while let Some(page) = actual.next().await.map_err(PipelineError::Destination)? {
         let keys: Vec<&str> = page.iter().map(|record| record.key.as_str()).collect();
         for (record, known) in page.iter().zip(parts.state.known(&keys).await?) {
-            let twice = !seen.insert(short(&record.key));
+            let twice = !seen.insert(short_hash(&record.key));
             judge(record, known.as_ref().map(|known| (known, known.content)), twice, report);
         }
     }
@@ -108,7 +131,7 @@ async fn name_differences(parts: &Parts, report: &mut ReconcileReport) -> Result
         let Some((last, _)) = page.last() else { return Ok(()) };
         after = Some(last.clone());
         for (key, known) in page {
-            if known.status == Status::Written && !seen.contains(&short(&key)) {
+            if known.status == Status::Written && !seen.contains(&short_hash(&key)) {
                 report.missing.push(key);
             }
         }
@@ -118,12 +141,6 @@ async fn name_differences(parts: &Parts, report: &mut ReconcileReport) -> Result
 /// The name of a key's cell; a name that came from the state is one already.
 fn cell_name_of(key: &str) -> Cow<'_, str> {
     if key.starts_with('#') && key.len() == 33 { Cow::Borrowed(key) } else { cell_name(key) }
-}
-
-fn short(key: &str) -> u64 {
-    // The low half of a 128-bit hash. A name that is a hash already is its own name.
-    let hash = XxHash3_128::oneshot(cell_name_of(key).as_bytes());
-    u64::try_from(hash & u128::from(u64::MAX)).unwrap_or_default()
 }
 
 fn judge(
@@ -175,7 +192,7 @@ async fn against_source(parts: &Parts) -> Result<ReconcileReport, PipelineError>
         for record in page {
             report.actual.add(&record.key, record.content_hash());
             let found = expected.get(&record.key);
-            let twice = !seen.insert(short(&record.key));
+            let twice = !seen.insert(short_hash(&record.key));
             match found {
                 // The source has it, the pipeline has not come to it yet, and yet it is there.
                 Some((None, content)) if !twice => {
@@ -190,7 +207,7 @@ async fn against_source(parts: &Parts) -> Result<ReconcileReport, PipelineError>
     }
     for (key, (known, _)) in expected {
         let due = known.is_none_or(|known| known.status == Status::Written);
-        if due && !seen.contains(&short(&key)) {
+        if due && !seen.contains(&short_hash(&key)) {
             report.missing.push(key);
         }
     }

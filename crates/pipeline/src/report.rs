@@ -62,6 +62,9 @@ pub struct RunReport {
     pub outcome: Outcome,
     /// How many records went where.
     pub counts: Counts,
+    /// Records that a full run no longer met at the source, and that are not known to be gone there: the source cannot
+    /// tell, or they are there after all.
+    pub vanished: u64,
     /// Why records were skipped, by the reason's stable name.
     pub skipped: BTreeMap<&'static str, u64>,
     /// What kind of reading it was.

@@ -2,12 +2,12 @@
 //! checkpoint.
 
 use crate::pipeline::Parts;
-use crate::state::{Changes, Known, Saved, Status};
+use crate::state::{Changes, Known, Saved, Status, short_hash};
 use crate::{
     Batch, Checkpoint, Completeness, Counts, Deletion, Op, Outcome, PipelineError, Progress, Record,
     RunFailed, RunReport, Transformed, WriteOutcome,
 };
-use martlet_base::{Moment, Signal};
+use martlet_base::{CallOutcome, Moment, Recovery, Signal};
 use martlet_core::ErrorKind;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::future::Future;
@@ -19,6 +19,16 @@ use tokio::task::{JoinError, JoinSet};
 
 /// A checkpoint that moved without anything being written is stored this often at most.
 const IDLE_SAVE: Duration = Duration::from_secs(1);
+
+/// So many keys are asked about at once before they are taken for gone.
+const CONFIRM: usize = 100;
+
+/// So few deletions are never suspicious.
+const ALWAYS_DELETABLE: u64 = 10;
+
+/// A record that the destination refuses for the moment is sent so often, alone or in new company, before it becomes a dead
+/// letter.
+const MOST_TRIES: u32 = 3;
 
 pub(crate) struct Run {
     parts: Arc<Parts>,
@@ -40,6 +50,10 @@ pub(crate) struct Run {
     last_save: Moment,
     /// The end of the finished prefix, when it is not stored yet.
     unsaved: Option<Checkpoint>,
+    /// Keys met so far, when this is a whole full run over a state that knows records: what is not among them at the end
+    /// may be gone.
+    seen: Option<HashSet<u64>>,
+    vanished: u64,
 }
 
 /// A write that ended: what was sent, and what became of it.
@@ -58,6 +72,8 @@ struct Pending {
     moved_from: Option<String>,
     /// Whether a dead letter of it is to be removed.
     was_rejected: bool,
+    /// How often it was sent.
+    tries: u32,
 }
 
 /// Why a run ends before everything was read.
@@ -102,6 +118,8 @@ impl Run {
             writes: JoinSet::new(),
             last_save: started,
             unsaved: None,
+            seen: None,
+            vanished: 0,
         }
     }
 
@@ -112,12 +130,13 @@ impl Run {
         let ended = self.move_all(stop).await;
         // Whatever happened, requests under way are finished and what they did is remembered. What only waits for company is
         // sent when everything was read; otherwise the next run reads it again.
-        if ended.is_ok() {
-            self.flush();
-        }
-        let ended = match self.join_writes().await {
+        let ended = match self.finish_writes(ended.is_ok()).await {
             Ok(()) => ended,
             Err(error) => ended.and(Err(Halt::Failed(error))),
+        };
+        let ended = match ended {
+            Ok(()) => self.sweep().await.map_err(Halt::Failed),
+            halted => halted,
         };
         let saved = self.save_progress(true).await;
         let ended = ended.and(saved.map_err(Halt::Failed));
@@ -130,23 +149,98 @@ impl Run {
                 Outcome::QuotaExhausted { resumes_at: e.retry_at() }
             }
             Err(Halt::Failed(error)) => {
-                return Err(RunFailed { error, report: Box::new(self.report(Outcome::Stopped)) });
+                let report = Box::new(self.report(Outcome::Stopped, Some(&error)));
+                return Err(RunFailed { error, report });
             }
         };
-        Ok(self.report(outcome))
+        Ok(self.report(outcome, None))
     }
 
-    fn report(mut self, outcome: Outcome) -> RunReport {
+    /// Deletes what a whole full run did not meet any more, after the source confirmed that it is gone (contacts that were
+    /// merged into others vanish without a word).
+    async fn sweep(&mut self) -> Result<(), PipelineError> {
+        let Some(seen) = self.seen.take() else { return Ok(()) };
+        let parts = Arc::clone(&self.parts);
+        let (mut known, mut absent) = (0u64, Vec::new());
+        let mut after = None;
+        loop {
+            let page = parts.state.scan(after.as_deref()).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            known += u64::try_from(page.len()).unwrap_or_default();
+            absent
+                .extend(page.into_iter().map(|(key, _)| key).filter(|key| !seen.contains(&short_hash(key))));
+        }
+        if absent.is_empty() {
+            return Ok(());
+        }
+        let mut gone = Vec::new();
+        for chunk in absent.chunks(CONFIRM) {
+            match parts.source.exists(chunk).await.map_err(PipelineError::Source)? {
+                Some(there) => {
+                    gone.extend(
+                        chunk.iter().zip(there).filter(|(_, there)| !there).map(|(key, _)| key.clone()),
+                    );
+                }
+                None => {
+                    self.vanished = u64::try_from(absent.len()).unwrap_or(u64::MAX);
+                    return Ok(());
+                }
+            }
+        }
+        self.vanished = u64::try_from(absent.len() - gone.len()).unwrap_or(u64::MAX);
+        let count = u64::try_from(gone.len()).unwrap_or(u64::MAX);
+        #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
+        if count > ALWAYS_DELETABLE && count as f64 > known as f64 * parts.max_delete_ratio {
+            return Err(PipelineError::SuspiciousDeletes { gone: count, known });
+        }
+        self.delete_known(gone).await
+    }
+
+    fn report(mut self, outcome: Outcome, error: Option<&PipelineError>) -> RunReport {
         // What was read and never sent is not counted as read: the next run reads it again.
+        let extracted = self.counts.read;
         self.counts.read = self.counts.settled();
+        let (parts, counts, elapsed) =
+            (&self.parts, &self.counts, self.parts.clock.now().since(self.started));
+        let how = match (&outcome, error) {
+            (_, Some(_)) => CallOutcome::Error,
+            (Outcome::Complete, None) => CallOutcome::Ok,
+            (Outcome::QuotaExhausted { .. }, None) => CallOutcome::Throttled,
+            (Outcome::Stopped, None) => CallOutcome::Cancelled,
+        };
+        let moved = counts.written + counts.deleted;
+        for (stage, records_in, records_out, rejected) in [
+            ("extract", extracted, extracted, 0),
+            ("write", moved + counts.rejected, moved, counts.rejected),
+            ("run", counts.read, moved, counts.rejected),
+        ] {
+            parts.observers.emit(|| {
+                let (stream, destination) = (parts.source.stream(), parts.destination.name());
+                let error = error.map(PipelineError::as_str);
+                Signal::stage_finished(
+                    &parts.name,
+                    stream,
+                    destination,
+                    stage,
+                    how,
+                    error,
+                    records_in,
+                    records_out,
+                    rejected,
+                    elapsed,
+                )
+            });
+        }
         RunReport {
             outcome,
             counts: self.counts,
+            vanished: self.vanished,
             skipped: self.skipped,
             completeness: self.completeness,
             resumed: self.resumed,
             dry_run: self.parts.dry_run,
-            elapsed: self.parts.clock.now().since(self.started),
+            elapsed,
         }
     }
 
@@ -191,6 +285,12 @@ impl Run {
         parts.destination.prepare().await.map_err(PipelineError::Destination)?;
         let mut reader = parts.source.open(from.as_ref()).await.map_err(PipelineError::Source)?;
         self.completeness = reader.completeness();
+        if self.completeness == Completeness::Full
+            && !self.resumed
+            && !parts.state.scan(None).await?.is_empty()
+        {
+            self.seen = Some(HashSet::new());
+        }
         let (send, batches) = mpsc::channel(parts.read_ahead);
         let task = tokio::spawn(async move {
             while let Some(item) = reader.next().await.transpose() {
@@ -209,6 +309,9 @@ impl Run {
         self.open.push_back(OpenBatch { checkpoint: batch.checkpoint, unsettled: batch.records.len() });
         let (upserts, deletes): (Vec<_>, Vec<_>) =
             batch.records.into_iter().partition(|record| record.op == Op::Upsert);
+        if let Some(seen) = &mut self.seen {
+            seen.extend(upserts.iter().map(|record| short_hash(&record.key)));
+        }
         let upserted = u64::try_from(upserts.len()).unwrap_or(u64::MAX);
         self.counts.read += upserted;
         let stream = self.parts.source.stream();
@@ -222,8 +325,7 @@ impl Run {
             .any(|r| self.busy.contains(&r.key) || !seen.insert(r.key.as_str()));
         if twice {
             for record in upserts.into_iter().chain(deletes) {
-                self.flush();
-                self.join_writes().await?;
+                self.finish_writes(true).await?;
                 match record.op {
                     Op::Upsert => self.take_upserts(vec![record], number).await?,
                     Op::Delete => self.take_deletes(vec![record.key], number).await?,
@@ -291,7 +393,7 @@ impl Run {
                     .filter(|known| known.status == Status::Written && known.target != target)
                     .map(|known| known.target);
                 self.busy.insert(record.key.clone());
-                self.pending.push(Pending { record, batch, target, moved_from, was_rejected });
+                self.pending.push(Pending { record, batch, target, moved_from, was_rejected, tries: 0 });
             }
         }
     }
@@ -319,6 +421,20 @@ impl Run {
         });
     }
 
+    /// Waits for the writes under way, and sends what waits for company if everything was read.
+    async fn finish_writes(&mut self, flush: bool) -> Result<(), PipelineError> {
+        loop {
+            if flush {
+                self.flush();
+            }
+            self.join_writes().await?;
+            // A refusal for the moment leaves its record pending.
+            if !flush || self.pending.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
     /// Waits for the writes under way; the first error is kept, and the others are settled all the same.
     async fn join_writes(&mut self) -> Result<(), PipelineError> {
         let mut first = Ok(());
@@ -341,7 +457,15 @@ impl Run {
         let mut changes = Changes::default();
         let mut moved = Vec::new();
         for (pending, outcome) in pending.into_iter().zip(outcomes) {
-            let Pending { record, batch, target, moved_from, was_rejected } = pending;
+            if let WriteOutcome::Rejected(error) = &outcome
+                && matches!(error.recovery(), Recovery::Transient | Recovery::Throttled)
+                && pending.tries + 1 < MOST_TRIES
+            {
+                // Only what failed is sent again, and only when that may help.
+                self.pending.push(Pending { tries: pending.tries + 1, ..pending });
+                continue;
+            }
+            let Pending { record, batch, target, moved_from, was_rejected, .. } = pending;
             let status = match outcome {
                 WriteOutcome::Written | WriteOutcome::Deleted => {
                     self.counts.written += 1;
@@ -353,7 +477,7 @@ impl Run {
                 }
                 WriteOutcome::Rejected(error) => {
                     self.counts.rejected += 1;
-                    changes.bury(&parts.state, &record.key, &error, now)?;
+                    changes.bury(&parts.state, &record, &error, now)?;
                     Status::Rejected
                 }
             };
@@ -377,6 +501,15 @@ impl Run {
     }
 
     async fn take_deletes(&mut self, keys: Vec<String>, batch: u64) -> Result<(), PipelineError> {
+        let count = keys.len();
+        self.delete_known(keys).await?;
+        (0..count).for_each(|_| self.settled(batch));
+        self.advance();
+        self.commit(Changes::default()).await
+    }
+
+    /// Deletes at the destination what was written there, and forgets all of them.
+    async fn delete_known(&mut self, keys: Vec<String>) -> Result<(), PipelineError> {
         let parts = Arc::clone(&self.parts);
         let names: Vec<&str> = keys.iter().map(String::as_str).collect();
         let known = parts.state.known(&names).await?;
@@ -398,8 +531,6 @@ impl Run {
                 changes.unbury(&parts.state, key)?;
             }
         }
-        keys.iter().for_each(|_| self.settled(batch));
-        self.advance();
         self.commit(changes).await
     }
 

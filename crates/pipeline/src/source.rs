@@ -19,6 +19,17 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`martlet_core::ErrorKind::InvalidRequest`] when the checkpoint's position is not one of this source's.
     async fn open(&self, from: Option<&Checkpoint>) -> Result<Box<dyn Reader>>;
+
+    /// Whether each of these keys still exists at the source: asked about records that a full run did not meet any more,
+    /// before they are deleted at the destination. `None` when the source cannot tell; then nothing is deleted for being
+    /// absent.
+    ///
+    /// # Errors
+    /// What the platform gave after its retries.
+    async fn exists(&self, keys: &[String]) -> Result<Option<Vec<bool>>> {
+        let _ = keys;
+        Ok(None)
+    }
 }
 
 /// Reads a source's batches in order.

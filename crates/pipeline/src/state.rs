@@ -1,11 +1,13 @@
 //! What a pipeline remembers: one cell per record, one for the checkpoint, one per dead letter.
 
-use crate::{Checkpoint, Consent, ContentHash, PipelineError};
+use crate::{Checkpoint, Consent, ContentHash, PipelineError, Record};
 use bytes::Bytes;
 use martlet_base::Timestamp;
 use martlet_store::{CellKey, Cells, Expect, Store, WriteBatch};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 /// The cells of one pipeline.
@@ -42,12 +44,7 @@ impl Known {
             Status::Skipped => 1,
             Status::Rejected => 2,
         };
-        let consent = match self.consent {
-            Consent::Unknown => 0,
-            Consent::Given => 1,
-            Consent::Withdrawn => 2,
-        };
-        bytes.extend([Self::VERSION, status, consent]);
+        bytes.extend([Self::VERSION, status, consent_byte(self.consent)]);
         bytes.extend(self.content.as_u128().to_be_bytes());
         bytes.extend(self.target.as_bytes());
         bytes.into()
@@ -63,12 +60,7 @@ impl Known {
                 2 => Status::Rejected,
                 _ => return None,
             },
-            consent: match consent {
-                0 => Consent::Unknown,
-                1 => Consent::Given,
-                2 => Consent::Withdrawn,
-                _ => return None,
-            },
+            consent: consent_from(*consent)?,
             content: ContentHash::from_u128(u128::from_be_bytes(content.try_into().ok()?)),
             target: String::from_utf8(target.to_vec()).ok()?,
         })
@@ -83,8 +75,9 @@ pub(crate) struct Saved {
     pub(crate) transform: String,
 }
 
-/// A record that the destination did not take.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A record that the destination did not take, with the vendor's reason. It holds the record itself, which may be personal
+/// data: it is removed when the record is taken later, or when it is gone at the source.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DeadLetter {
     /// The record's identity at the source.
@@ -93,8 +86,57 @@ pub struct DeadLetter {
     pub code: Option<String>,
     /// The vendor's reason.
     pub reason: String,
-    /// When it was refused, in microseconds since the Unix epoch.
+    /// When it was refused last, in microseconds since the Unix epoch.
     pub at_micros: i64,
+    /// The record as it was sent.
+    pub fields: Map<String, Value>,
+    consent: u8,
+}
+
+impl DeadLetter {
+    fn new(record: &Record, error: &martlet_core::Error, at: Timestamp) -> Self {
+        Self {
+            key: record.key.clone(),
+            code: error.code().map(str::to_owned),
+            reason: error.message().to_owned(),
+            at_micros: at.as_micros(),
+            fields: record.fields.clone(),
+            consent: consent_byte(record.consent),
+        }
+    }
+
+    /// The record, to be sent again.
+    pub(crate) fn record(&self) -> Option<Record> {
+        Some(Record::upsert(self.key.clone(), self.fields.clone()).with_consent(consent_from(self.consent)?))
+    }
+}
+
+impl fmt::Debug for DeadLetter {
+    /// Without the record: it may be personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetter")
+            .field("key", &self.key)
+            .field("code", &self.code)
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+const fn consent_byte(consent: Consent) -> u8 {
+    match consent {
+        Consent::Unknown => 0,
+        Consent::Given => 1,
+        Consent::Withdrawn => 2,
+    }
+}
+
+const fn consent_from(byte: u8) -> Option<Consent> {
+    Some(match byte {
+        0 => Consent::Unknown,
+        1 => Consent::Given,
+        2 => Consent::Withdrawn,
+        _ => return None,
+    })
 }
 
 const RECORD: &str = "record/";
@@ -192,6 +234,14 @@ pub(crate) fn cell_name(key: &str) -> Cow<'_, str> {
     Cow::Owned(format!("#{:032x}", twox_hash::XxHash3_128::oneshot(key.as_bytes())))
 }
 
+/// 64 bits that stand for a key in a set of keys seen: a collision could hide one key among 2^32.
+pub(crate) fn short_hash(key: &str) -> u64 {
+    let name = cell_name(key);
+    // A name that came from the state is a name already, also when it is a hash.
+    let name = if key.starts_with('#') && key.len() == 33 { key } else { &name };
+    u64::try_from(twox_hash::XxHash3_128::oneshot(name.as_bytes()) & u128::from(u64::MAX)).unwrap_or_default()
+}
+
 /// What is to be remembered, in one commit.
 #[derive(Debug, Default)]
 pub(crate) struct Changes(WriteBatch);
@@ -212,18 +262,13 @@ impl Changes {
     pub(crate) fn bury(
         &mut self,
         state: &State,
-        key: &str,
+        record: &Record,
         error: &martlet_core::Error,
         at: Timestamp,
     ) -> Result<(), PipelineError> {
-        let letter = DeadLetter {
-            key: key.to_owned(),
-            code: error.code().map(str::to_owned),
-            reason: error.message().to_owned(),
-            at_micros: at.as_micros(),
-        };
-        let value = serde_json::to_vec(&letter).expect("strings and a number always serialise");
-        self.0 = std::mem::take(&mut self.0).put(state.key(DEAD, key)?, Expect::Any, value);
+        let letter = DeadLetter::new(record, error, at);
+        let value = serde_json::to_vec(&letter).expect("texts and numbers always serialise");
+        self.0 = std::mem::take(&mut self.0).put(state.key(DEAD, &record.key)?, Expect::Any, value);
         Ok(())
     }
 

@@ -40,6 +40,8 @@ struct TableState {
     records: Vec<Record>,
     trouble: Trouble,
     incremental: bool,
+    hidden: Vec<String>,
+    mute: bool,
     /// When how many records had been read.
     reads: Vec<(usize, usize)>,
 }
@@ -85,6 +87,21 @@ impl Table {
         let mut state = self.0.lock().unwrap();
         state.records.retain(|r| r.key != key);
         state.records.push(Record::delete(key));
+    }
+
+    /// Takes a record away without a word.
+    pub(crate) fn vanish(&self, key: &str) {
+        self.0.lock().unwrap().records.retain(|r| r.key != key);
+    }
+
+    /// Leaves a record out of the list although it is there.
+    pub(crate) fn hide(&self, key: &str) {
+        self.vanish(key);
+        self.0.lock().unwrap().hidden.push(key.into());
+    }
+
+    pub(crate) fn cannot_tell(&self) {
+        self.0.lock().unwrap().mute = true;
     }
 
     pub(crate) fn incremental(&self) {
@@ -143,6 +160,12 @@ impl Source for Table {
         };
         let completeness = if at > 0 { Completeness::Incremental } else { Completeness::Full };
         Ok(Box::new(TableReader { table: self.clone(), at, done: false, completeness }))
+    }
+
+    async fn exists(&self, keys: &[String]) -> Result<Option<Vec<bool>>> {
+        let state = self.0.lock().unwrap();
+        let there = |key: &String| state.hidden.contains(key) || state.records.iter().any(|r| r.key == *key);
+        Ok((!state.mute).then(|| keys.iter().map(there).collect()))
     }
 }
 
@@ -225,6 +248,7 @@ struct SinkState {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Behaviour {
     Refuse,
+    Defer,
     Fail,
     Hang,
     Panic,
@@ -284,6 +308,11 @@ impl Sink {
         self.when(key, Behaviour::Refuse);
     }
 
+    /// Refuses for the moment; says that trying again may help.
+    pub(crate) fn defer(&self, key: &str) {
+        self.when(key, Behaviour::Defer);
+    }
+
     pub(crate) fn fail_on(&self, key: &str) {
         self.when(key, Behaviour::Fail);
     }
@@ -339,6 +368,10 @@ impl Destination for Sink {
                         ErrorKind::Rejected,
                         "the sink does not like it",
                     ));
+                }
+                if matches!(&behaviour, Some((key, Behaviour::Defer)) if *key == record.key) {
+                    let error = Error::new(ErrorKind::Conflict, "not now");
+                    return WriteOutcome::Rejected(error.with_recovery(martlet_base::Recovery::Transient));
                 }
                 state.records.insert(self.target(record), record.clone());
                 WriteOutcome::Written

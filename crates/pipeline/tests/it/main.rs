@@ -175,6 +175,74 @@ async fn refused_records_become_dead_letters_and_leave_when_they_are_taken() {
 }
 
 #[tokio::test]
+async fn dead_letters_keep_the_record_and_can_be_sent_again() {
+    let world = World::new(100);
+    world.sink.refuse("5");
+    world.run().await;
+    let letters = world.pipeline().dead_letters().await.unwrap();
+    assert_eq!(letters[0].fields["name"], "name 5");
+    assert!(!format!("{letters:?}").contains("name 5"), "Debug must not show the record");
+
+    let still = world.manual.drive(world.pipeline().replay_dead_letters()).await.unwrap();
+    assert_eq!((still.written, still.rejected), (0, 1));
+    world.sink.behave();
+    let taken = world.manual.drive(world.pipeline().replay_dead_letters()).await.unwrap();
+    assert_eq!((taken.written, taken.rejected), (1, 0));
+    assert!(world.sink.has("t5") && world.pipeline().dead_letters().await.unwrap().is_empty());
+    assert!(world.reconcile(ReconcileMode::Source).await.is_reconciled());
+    assert_eq!(world.run().await.counts.written, 0, "the next run knows it");
+}
+
+#[tokio::test]
+async fn only_the_records_that_failed_are_sent_again() {
+    let world = World::new(100);
+    world.sink.defer("5");
+    let report = world.run().await;
+    assert_eq!((report.counts.written, report.counts.rejected), (99, 1));
+    assert_eq!(world.sink.sent(), 102, "two more tries for one record");
+    assert_eq!(world.pipeline().dead_letters().await.unwrap()[0].reason, "not now");
+}
+
+#[tokio::test]
+async fn what_a_full_run_no_longer_meets_is_deleted_once_the_source_confirms_it() {
+    let world = World::new(300);
+    world.run().await;
+    world.table.vanish("7");
+    world.table.hide("8");
+    let report = world.run().await;
+    assert_eq!((report.counts.deleted, report.vanished), (1, 1));
+    assert!(!world.sink.has("t7") && world.sink.has("t8"));
+    assert!(world.reconcile(ReconcileMode::State).await.is_reconciled());
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_for_being_absent_when_the_source_cannot_tell() {
+    let world = World::new(300);
+    world.run().await;
+    world.table.vanish("7");
+    world.table.cannot_tell();
+    let report = world.run().await;
+    assert_eq!((report.counts.deleted, report.vanished), (0, 1));
+    assert!(world.sink.has("t7"));
+}
+
+#[tokio::test]
+async fn half_a_list_is_not_taken_for_a_mass_deletion() {
+    let world = World::new(300);
+    world.run().await;
+    (0..20).for_each(|n| world.table.vanish(&n.to_string()));
+    let failed = run_to_end(&world.manual, &world.pipeline()).await.unwrap_err();
+    assert!(
+        matches!(failed.error, PipelineError::SuspiciousDeletes { gone: 20, known: 300 }),
+        "{:?}",
+        failed.error
+    );
+    assert_eq!(world.sink.len(), 300);
+    let sure = world.builder().max_delete_ratio(0.1).build().unwrap();
+    assert_eq!(run_to_end(&world.manual, &sure).await.unwrap().counts.deleted, 20);
+}
+
+#[tokio::test]
 async fn a_changed_identity_moves_the_record_and_leaves_no_orphan() {
     let world = World::new(10);
     world.run().await;
