@@ -17,6 +17,11 @@ pub const SEARCH: Operation = Operation::post("contacts.search", "/crm/{version}
     .idempotency(Idempotency::Safe)
     .quota(SEARCH_BUCKET);
 
+/// Up to 100 contacts by id. A POST that changes nothing.
+pub const BATCH_READ: Operation =
+    Operation::post("contacts.batch_read", "/crm/{version}/objects/contacts/batch/read")
+        .idempotency(Idempotency::Safe);
+
 /// Creates or updates up to 100 contacts, each found by a unique property: sent twice it has the effect of once.
 pub const BATCH_UPSERT: Operation =
     Operation::post("contacts.batch_upsert", "/crm/{version}/objects/contacts/batch/upsert")
@@ -31,4 +36,4 @@ pub const BATCH_ARCHIVE: Operation =
         .idempotency(Idempotency::Idempotent);
 
 /// All of them.
-pub const ALL: &[Operation] = &[LIST, GET, SEARCH, BATCH_UPSERT, ARCHIVE, BATCH_ARCHIVE];
+pub const ALL: &[Operation] = &[LIST, GET, SEARCH, BATCH_READ, BATCH_UPSERT, ARCHIVE, BATCH_ARCHIVE];

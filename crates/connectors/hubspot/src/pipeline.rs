@@ -1,7 +1,7 @@
 //! Contacts as a source of records.
 
 use crate::model::contact::{Contact, SearchPage};
-use crate::{Direction, FilterOperator, HubSpot};
+use crate::{ContactId, Direction, FilterOperator, HubSpot};
 use async_trait::async_trait;
 use martlet_base::Timestamp;
 use martlet_core::{Error, ErrorKind, Result};
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 const STREAM: &str = "hubspot.contacts";
 const OPT_OUT: &str = "hs_email_optout";
+const MERGED: &str = "hs_merged_object_ids";
 
 /// Reads contacts as records: all of them on the first run, what changed on the next ones.
 ///
@@ -27,7 +28,9 @@ const OPT_OUT: &str = "hs_email_optout";
 /// * **Archived contacts** come last, as deletions, whenever an earlier run may have written them: on every run that was
 ///   given a checkpoint. HubSpot tells about them for 90 days; run more often than that, or reconcile.
 ///
-/// Contacts merged into others disappear without being archived (unconfirmed): reconciliation finds them.
+/// Contacts that were merged into others disappear without being archived (unconfirmed). The survivor changes, and lists them
+/// in `hs_merged_object_ids` (unconfirmed), which is always read: they come as deletions beside it. Whatever else a full run
+/// does not meet any more is asked for by id before it is taken for gone.
 #[derive(Clone, Debug)]
 pub struct ContactSource {
     hubspot: HubSpot,
@@ -59,11 +62,13 @@ impl ContactSource {
         self
     }
 
-    /// What is asked for: the properties of the record, and the opt-out.
+    /// What is asked for: the properties of the record, the opt-out, and who was merged into it.
     fn asked(&self) -> Vec<String> {
         let mut names = self.properties.clone();
-        if !names.iter().any(|name| name == OPT_OUT) {
-            names.push(OPT_OUT.to_owned());
+        for own in [OPT_OUT, MERGED] {
+            if !names.iter().any(|name| name == own) {
+                names.push(own.to_owned());
+            }
         }
         names
     }
@@ -147,6 +152,16 @@ impl Source for ContactSource {
         // The archived ones matter only where something was written before.
         let archived = from.is_some();
         Ok(Box::new(ContactReader { source: self.clone(), mode, completeness, archived, total: None }))
+    }
+
+    async fn exists(&self, keys: &[String]) -> Result<Option<Vec<bool>>> {
+        let ids: Vec<ContactId> = keys.iter().map(|key| ContactId::from(key.as_str())).collect();
+        let mut there = std::collections::HashSet::new();
+        for chunk in ids.chunks(crate::MAX_BATCH) {
+            let found = self.hubspot.contacts().batch_read(chunk, ["hs_object_id"]).await?;
+            there.extend(found.into_iter().map(|contact| contact.id));
+        }
+        Ok(Some(ids.iter().map(|id| there.contains(id)).collect()))
     }
 }
 
@@ -254,7 +269,16 @@ impl ContactReader {
     }
 
     fn records(&self, contacts: Vec<Contact>) -> Vec<Record> {
-        contacts.into_iter().map(|contact| self.record(contact)).collect()
+        let mut records = Vec::with_capacity(contacts.len());
+        for contact in contacts {
+            let merged = contact.properties.get(MERGED).and_then(Option::as_deref).unwrap_or_default();
+            let gone =
+                merged.split(';').map(str::trim).filter(|id| !id.is_empty() && *id != contact.id.as_str());
+            let gone: Vec<Record> = gone.map(Record::delete).collect();
+            records.push(self.record(contact));
+            records.extend(gone);
+        }
+        records
     }
 
     fn record(&self, mut contact: Contact) -> Record {

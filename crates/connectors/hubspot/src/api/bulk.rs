@@ -54,6 +54,29 @@ struct Item {
     trace_id: Option<String>,
 }
 
+#[derive(Serialize)]
+struct Read<'a> {
+    inputs: Vec<Id<'a>>,
+    properties: Vec<String>,
+}
+
+/// A 207 tells by errors which ids are unknown; what is there is in the results all the same.
+pub(super) async fn read(
+    api: &dyn ApiClient,
+    ids: &[ContactId],
+    properties: Vec<String>,
+) -> Result<Vec<Contact>> {
+    check_count(ids.len(), api, operations::BATCH_READ.name())?;
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let inputs = ids.iter().map(|id| Id { id }).collect();
+    let call = Call::new(operations::BATCH_READ).json(&Read { inputs, properties });
+    let answer: Answer = api.execute(call).await?.json()?;
+    let asked = |contact: &Contact| ids.contains(&contact.id);
+    Ok(answer.results.into_iter().map(|item| item.contact).filter(asked).collect())
+}
+
 fn check_count(count: usize, api: &dyn ApiClient, operation: &'static str) -> Result<()> {
     if count <= MAX_BATCH {
         return Ok(());

@@ -50,6 +50,19 @@ impl Contacts {
         SearchContacts::new(Arc::clone(&self.api))
     }
 
+    /// Reads up to [`MAX_BATCH`](crate::MAX_BATCH) contacts by id, in no particular order. Ids that HubSpot does not know, or
+    /// whose contact is archived or was merged into another, have no contact in the answer.
+    ///
+    /// # Errors
+    /// What kept it from being done; [`InvalidRequest`](martlet_core::ErrorKind::InvalidRequest) for too many ids.
+    pub async fn batch_read(
+        &self,
+        ids: &[ContactId],
+        properties: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<Vec<Contact>> {
+        bulk::read(&*self.api, ids, properties.into_iter().map(Into::into).collect()).await
+    }
+
     /// Creates or updates up to [`MAX_BATCH`](crate::MAX_BATCH) contacts in one request; each is found by the unique
     /// property `id_property`, such as `email`. Places in the outcome are places in `inputs`. Nothing is sent for no input.
     ///

@@ -307,3 +307,26 @@ async fn poll_up_to<F: Future>(times: usize, future: F) -> Option<F::Output> {
     }
     None
 }
+
+#[tokio::test]
+async fn existence_is_told_for_each_key_in_its_place() {
+    let world = World::new(30);
+    let known = seed_contact(42, 4, 30).id.to_string();
+    let archived = seed_contact(42, 30, 30).id.to_string();
+    let keys = ["999999999".to_owned(), known, archived];
+    let there = world.clock.drive(source(&world).exists(&keys)).await.unwrap();
+    assert_eq!(there, Some(vec![false, true, false]));
+}
+
+#[tokio::test]
+async fn contacts_merged_into_another_come_as_deletions_beside_it() {
+    let scripted = Scripted::new();
+    scripted.on(&operations::SEARCH).then_json(200, json!({"total": 1, "results": []}));
+    let survivor = json!({"id": "9", "properties": {"email": "a@b.example", "hs_merged_object_ids": "7;8"}});
+    scripted.on(&operations::LIST).then_json(200, json!({"results": [survivor]}));
+    let source = ContactSource::new(scripted.hubspot.clone(), ["email"]);
+    let batch =
+        scripted.clock.drive(async { source.open(None).await.unwrap().next().await.unwrap().unwrap() }).await;
+    let seen: Vec<(Op, &str)> = batch.records.iter().map(|record| (record.op, record.key.as_str())).collect();
+    assert_eq!(seen, [(Op::Upsert, "9"), (Op::Delete, "7"), (Op::Delete, "8")]);
+}
