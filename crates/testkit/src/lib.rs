@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod fault_plan;
 mod host;
 mod quota_use;
 mod rate_window;
@@ -9,6 +10,7 @@ mod serve;
 mod sim;
 mod sim_transport;
 
+pub use fault_plan::{FaultKind, FaultPlan, Faults};
 pub use quota_use::QuotaUse;
 pub use rate_window::{Arrival, RateWindow};
 pub use scripted::{RecordedRequest, Script, ScriptedTransport};
