@@ -321,9 +321,9 @@ async fn existence_is_told_for_each_key_in_its_place() {
 #[tokio::test]
 async fn contacts_merged_into_another_come_as_deletions_beside_it() {
     let scripted = Scripted::new();
-    scripted.on(&operations::SEARCH).then_json(200, json!({"total": 1, "results": []}));
+    scripted.on(&operations::SEARCH).then_json(200, &json!({"total": 1, "results": []}));
     let survivor = json!({"id": "9", "properties": {"email": "a@b.example", "hs_merged_object_ids": "7;8"}});
-    scripted.on(&operations::LIST).then_json(200, json!({"results": [survivor]}));
+    scripted.on(&operations::LIST).then_json(200, &json!({"results": [survivor]}));
     let source = ContactSource::new(scripted.hubspot.clone(), ["email"]);
     let batch =
         scripted.clock.drive(async { source.open(None).await.unwrap().next().await.unwrap().unwrap() }).await;
