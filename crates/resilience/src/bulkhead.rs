@@ -1,4 +1,4 @@
-use crate::{ConfigError, LimitError, LimitPermit, Limits, NextPlace};
+use crate::{ConfigError, LimitError, LimitPermit, Limits, NextPlace, Priority};
 use martlet_base::{Clock, Deadline, Moment};
 
 /// A bound on how much goes on at once, so that one slow server does not tie up everything: 64 in flight and 256 waiting
@@ -26,6 +26,24 @@ impl Bulkhead {
     /// [`LimitError::QueueFull`] at once, with the queue's depth; [`LimitError::DeadlineTooClose`].
     pub async fn enter(&self, deadline: Deadline, clock: &Clock) -> Result<BulkheadPermit, LimitError> {
         self.0.acquire(1, deadline, clock).await.map(BulkheadPermit)
+    }
+
+    /// As [`enter`](Self::enter), in another class than [`Priority::Delivery`]. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`enter`](Self::enter).
+    pub async fn enter_as(
+        &self,
+        class: Priority,
+        deadline: Deadline,
+        clock: &Clock,
+    ) -> Result<BulkheadPermit, LimitError> {
+        self.0.acquire_as(class, 1, deadline, clock).await.map(BulkheadPermit)
+    }
+
+    /// Changes how many may be in flight; see [`Limits::set_concurrency`].
+    pub fn resize(&self, in_flight: u32) -> bool {
+        self.0.set_concurrency(in_flight)
     }
 
     /// Takes a place if one is free and nobody waits for it.

@@ -19,7 +19,10 @@ pub use breaker::{
 };
 pub use bulkhead::{Bulkhead, BulkheadPermit};
 pub use config::ConfigError;
-pub use limit::{LimitError, LimitPermit, Limits, LimitsBuilder, NextPlace, WindowUsage};
+pub use limit::{
+    Calendar, Gcra, LimitError, LimitPermit, Limits, LimitsBuilder, NextPlace, Overflow, Priority, QuotaPlan,
+    WindowUsage,
+};
 pub use registry::{Registry, RegistryFull, Resident};
 pub use retry::{
     Attempt, CallInFlight, Decision, Exhausted, Failure, Repeat, Retry, RetryBudget, RetryBudgetBuilder,

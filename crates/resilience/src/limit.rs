@@ -1,10 +1,23 @@
 //! Keep to a server's limits.
 
+mod builder;
+mod calendar;
+mod error;
+mod plan;
+mod rule;
+mod smooth;
 mod window;
 
-use crate::config::check;
-use crate::{ConfigError, lock};
-use martlet_base::{Clock, Deadline, Moment, Sleep};
+pub use builder::{LimitsBuilder, Overflow};
+pub use calendar::Calendar;
+pub use error::{LimitError, NextPlace};
+pub use plan::QuotaPlan;
+pub use smooth::Gcra;
+
+use crate::lock;
+use builder::share_of;
+use martlet_base::{Clock, Deadline, Moment, Rng, Sleep, Timestamp};
+use rule::Rule;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -12,135 +25,80 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use window::{Next, Window};
+use window::Next;
 
-/// The limits that one account has at one server: any number of strict windows and a cap on simultaneous requests. A
-/// request is admitted when all of them have room, and takes a place in all of them or in none. Cheap to clone; clones
-/// are one set of limits.
+/// The limits that one account has at one server: any number of strict, smooth and calendar windows and a cap on
+/// simultaneous requests. A request is admitted when all of them have room, and takes a place in all of them or in none.
+/// Cheap to clone; clones are one set of limits.
+///
+/// ```text
+/// acquire -> [ queue: Interactive, Delivery, Backfill; older ones move up ] -> all windows and the cap have room
+///         -> permit -> request, answer read -> finish           its place comes back `per` later
+///                   -> fate unknown         -> finish_unknown   `per` after the attempt's time limit
+///                   -> never sent           -> cancel           at once
+/// ```
 ///
 /// **Strict** means: however long requests travel, no more than `limit` of them *arrive* in any span of `per`. A place is
 /// taken from the admission until `per` after the attempt ended ([`LimitPermit::finish`]). The price is a small share of the
 /// quota: latency divided by `per`.
 ///
-/// Waiters are served first come, first served. Only the first sleeps; the others are woken one by one. Nothing polls
-/// and no task runs.
+/// Waiters are served first come, first served within their [`Priority`]. Only the first sleeps; the others are woken one
+/// by one. Nothing polls and no task runs.
+///
+/// **Not for** protecting a server that says nothing about its limits: limit how much is under way instead.
 #[derive(Clone)]
 pub struct Limits(Arc<Shared>);
 
 struct Shared {
-    concurrency: Option<u32>,
     max_queue: usize,
+    overflow: Overflow,
+    ageing: Duration,
+    share: f64,
+    spread: Option<Rng>,
+    on_calendar: bool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    windows: Vec<Window>,
+    rules: Vec<Rule>,
+    concurrency: Option<u32>,
     in_flight: u32,
     blocked_until: Moment,
+    /// The latest moment that was heard of.
+    settled: Moment,
     /// The cost of permits that were dropped without anybody knowing the time. They end when the time is next known.
     dropped: u32,
-    /// The waiters by ticket, in the order of their coming.
-    queue: BTreeMap<u64, Waker>,
+    /// The waiters in their order.
+    queue: BTreeMap<Ticket, Waker>,
     next_ticket: u64,
 }
 
-/// Builds [`Limits`].
-#[derive(Clone, Debug)]
-#[must_use = "call build()"]
-pub struct LimitsBuilder {
-    windows: Vec<(String, u32, Duration)>,
-    concurrency: Option<u32>,
-    max_queue: usize,
+/// A place in the queue: who has the smaller one is served first. The moment is that of coming, plus one ageing step for
+/// each class below the highest: that lets a low class wait, and not for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Ticket {
+    turn: Moment,
+    number: u64,
+    class: Priority,
 }
 
-impl LimitsBuilder {
-    /// At most `limit` requests (or units of cost) in any span of `per`. Repeat it for several windows; `name` tells
-    /// them apart in errors, in [`Limits::snapshot`] and for [`Limits::set_window`].
-    pub fn window(mut self, name: &str, limit: u32, per: Duration) -> Self {
-        self.windows.push((name.to_owned(), limit, per));
-        self
-    }
-
-    /// At most so many requests at once. No cap unless set.
-    pub const fn concurrency(mut self, requests: u32) -> Self {
-        self.concurrency = Some(requests);
-        self
-    }
-
-    /// At most so many callers wait; the next is refused at once. 1,024 unless set; 0: nobody waits.
-    pub const fn max_queue(mut self, callers: usize) -> Self {
-        self.max_queue = callers;
-        self
-    }
-
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// A limit, a span or the cap is zero, or two windows have one name.
-    pub fn build(self) -> Result<Limits, ConfigError> {
-        check(self.concurrency != Some(0), "concurrency", "must be above zero")?;
-        let mut windows: Vec<Window> = Vec::new();
-        for (name, limit, per) in &self.windows {
-            check(*limit > 0 && *limit <= MOST_PLACES, "window", "its limit must be between 1 and 2^31")?;
-            check(!per.is_zero(), "window", "its span must be above zero")?;
-            check(windows.iter().all(|w| *w.name != **name), "window", "two windows have the same name")?;
-            windows.push(Window::new(name, *limit, *per));
-        }
-        Ok(Limits(Arc::new(Shared {
-            concurrency: self.concurrency,
-            max_queue: self.max_queue,
-            state: Mutex::new(State { windows, ..State::default() }),
-        })))
-    }
+/// How urgent a request is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum Priority {
+    /// Somebody looks at the screen and waits.
+    Interactive,
+    /// The usual: events on their way.
+    #[default]
+    Delivery,
+    /// History that has time.
+    Backfill,
 }
 
 /// Keeps sums of places within a `u32`.
 const MOST_PLACES: u32 = 1 << 31;
-
-/// The request cannot be admitted; nothing was taken and nothing was sent.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LimitError {
-    /// It costs more than the whole window holds: no waiting helps. Make the request smaller.
-    #[error("the request costs {cost}, but the window {window:?} holds only {limit}")]
-    CostTooHigh {
-        /// What it costs.
-        cost: u32,
-        /// Which window is too small.
-        window: Arc<str>,
-        /// How much that holds.
-        limit: u32,
-    },
-    /// Its place comes after the deadline.
-    #[error("no place within the limits before the deadline")]
-    DeadlineTooClose {
-        /// When the next place may be free, as far as is known.
-        next: Option<Moment>,
-    },
-    /// Too many are waiting already.
-    #[error("{depth} requests are waiting already")]
-    QueueFull {
-        /// How many.
-        depth: usize,
-    },
-    /// The server ordered a pause that ends after the deadline.
-    #[error("the server ordered a pause that ends after the deadline")]
-    Blocked {
-        /// When it ends.
-        until: Moment,
-    },
-}
-
-/// There is no free place now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no free place within the limits")]
-#[non_exhaustive]
-pub struct NextPlace {
-    /// When there may be one; `None` while that depends on requests under way, on callers that came before, or when
-    /// the cost is above a whole window.
-    pub at: Option<Moment>,
-}
 
 /// How much of a window is in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +117,7 @@ pub struct WindowUsage {
 impl Limits {
     /// No windows and no cap until they are added.
     pub const fn builder() -> LimitsBuilder {
-        LimitsBuilder { windows: Vec::new(), concurrency: None, max_queue: 1_024 }
+        LimitsBuilder::new()
     }
 
     /// Admits everything, unless a server orders a pause ([`block_until`](Self::block_until)).
@@ -180,12 +138,29 @@ impl Limits {
         deadline: Deadline,
         clock: &Clock,
     ) -> Result<LimitPermit, LimitError> {
+        self.acquire_as(Priority::default(), cost, deadline, clock).await
+    }
+
+    /// As [`acquire`](Self::acquire), in another class than [`Priority::Delivery`].
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire), and [`LimitError::Shed`].
+    pub async fn acquire_as(
+        &self,
+        class: Priority,
+        cost: u32,
+        deadline: Deadline,
+        clock: &Clock,
+    ) -> Result<LimitPermit, LimitError> {
         let came = clock.now();
-        let mut seat = Seat { limits: self, ticket: None };
+        let mut seat = Seat { limits: self, class, ticket: None };
         let mut alarm: Option<(Moment, Sleep)> = None;
         let admitted = poll_fn(|cx| {
             loop {
                 let now = clock.now();
+                if self.0.on_calendar {
+                    self.sync_calendar(now, clock.wall());
+                }
                 let wake_at = match seat.ask(cost, deadline, now, cx.waker()) {
                     Ok(()) => return Poll::Ready(Ok(now)),
                     Err(Wait::Refused(error)) => return Poll::Ready(Err(error)),
@@ -210,9 +185,9 @@ impl Limits {
         if state.too_high(cost).is_some() {
             return Err(NextPlace { at: None });
         }
-        match state.next(cost, self.0.concurrency, now) {
+        match state.next(cost, now) {
             Next::Now if state.queue.is_empty() => {
-                state.admit(cost);
+                state.admit(cost, now);
                 drop(state);
                 Ok(self.permit(cost, Duration::ZERO, None))
             }
@@ -223,7 +198,36 @@ impl Limits {
 
     /// The server ordered a pause: nobody is admitted before `at`. A shorter pause does not cut a longer one short.
     pub fn block_until(&self, at: Moment) {
-        self.change(|state| state.blocked_until = state.blocked_until.max(at));
+        self.change(|state| {
+            if at <= state.blocked_until {
+                return;
+            }
+            let interval = state.rules.iter().map(|r| r.per() / r.limit()).max().unwrap_or_default();
+            let spread =
+                self.0.spread.as_ref().map_or(Duration::ZERO, |rng| interval.mul_f64(rng.next_f64()));
+            state.blocked_until = at + spread;
+        });
+    }
+
+    /// The calendar may have jumped: calendar windows look where their boundary is now.
+    fn sync_calendar(&self, now: Moment, wall: Timestamp) {
+        let mut state = lock(&self.0.state);
+        for rule in &mut state.rules {
+            if let Rule::Calendar(c) = rule {
+                c.sync(now, wall);
+            }
+        }
+    }
+
+    /// Changes the cap on simultaneous requests at once; `None` lifts it. A smaller cap revokes nothing: it is reached as
+    /// requests end. Returns `false`, and changes nothing, when it is zero.
+    pub fn set_concurrency(&self, requests: impl Into<Option<u32>>) -> bool {
+        let requests = requests.into();
+        if requests == Some(0) {
+            return false;
+        }
+        self.change(|state| state.concurrency = requests);
+        true
     }
 
     /// When the pause that the server ordered ends; `None` when there is none at `now`.
@@ -238,9 +242,10 @@ impl Limits {
         if limit == 0 || limit > MOST_PLACES || per.is_zero() {
             return false;
         }
+        let limit = share_of(limit, self.0.share);
         self.change(|state| {
-            let window = state.windows.iter_mut().find(|w| *w.name == *name);
-            window.map(|w| w.change(limit, per)).is_some()
+            let now = state.settled;
+            state.rule(name).is_some_and(|rule| rule.change(limit, per, now))
         })
     }
 
@@ -252,8 +257,7 @@ impl Limits {
     pub fn observe_remaining(&self, name: &str, remaining: u32, resets: Moment, now: Moment) -> bool {
         self.change(|state| {
             state.settle(now);
-            let window = state.windows.iter_mut().find(|w| *w.name == *name);
-            window.map(|w| w.others_used(remaining, resets)).is_some()
+            state.rule(name).map(|rule| rule.others_used(remaining, resets, now)).is_some()
         })
     }
 
@@ -274,9 +278,13 @@ impl Limits {
     pub fn snapshot(&self, now: Moment) -> Vec<WindowUsage> {
         let mut state = lock(&self.0.state);
         state.settle(now);
-        let usage =
-            |w: &Window| WindowUsage { name: w.name.clone(), limit: w.limit, per: w.per, used: w.used() };
-        state.windows.iter().map(usage).collect()
+        let usage = |r: &Rule| WindowUsage {
+            name: Arc::clone(r.name()),
+            limit: r.limit(),
+            per: r.per(),
+            used: r.used(now),
+        };
+        state.rules.iter().map(usage).collect()
     }
 
     /// Nobody would miss them: all places are back and there is no other handle.
@@ -285,7 +293,7 @@ impl Limits {
         state.settle(now);
         Arc::strong_count(&self.0) == 1
             && state.blocked_until <= now
-            && state.windows.iter().all(|w| w.used() == 0)
+            && state.rules.iter().all(|r| r.used(now) == 0)
     }
 
     fn permit(&self, cost: u32, waited: Duration, clock: Option<Clock>) -> LimitPermit {
@@ -308,8 +316,8 @@ impl fmt::Debug for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = lock(&self.0.state);
         f.debug_struct("Limits")
-            .field("windows", &state.windows)
-            .field("concurrency", &self.0.concurrency)
+            .field("windows", &state.rules)
+            .field("concurrency", &state.concurrency)
             .field("in_flight", &state.in_flight)
             .field("queued", &state.queue.len())
             .finish_non_exhaustive()
@@ -341,28 +349,44 @@ impl State {
     /// Brings the books up to `now`.
     fn settle(&mut self, now: Moment) {
         let dropped = std::mem::take(&mut self.dropped);
-        for window in &mut self.windows {
-            window.end(dropped, now);
-            window.expire(now);
+        self.settled = self.settled.max(now);
+        for rule in &mut self.rules {
+            if dropped > 0 {
+                rule.end(dropped, now);
+            }
+            rule.expire(now);
         }
     }
 
+    fn rule(&mut self, name: &str) -> Option<&mut Rule> {
+        self.rules.iter_mut().find(|r| **r.name() == *name)
+    }
+
     fn too_high(&self, cost: u32) -> Option<LimitError> {
-        let window = self.windows.iter().find(|w| cost > w.limit)?;
-        Some(LimitError::CostTooHigh { cost, window: Arc::clone(&window.name), limit: window.limit })
+        let rule = self.rules.iter().find(|r| cost > r.capacity())?;
+        Some(LimitError::CostTooHigh { cost, window: Arc::clone(rule.name()), limit: rule.capacity() })
     }
 
     /// When a request of `cost` may be admitted if it is the first in the queue.
-    fn next(&self, cost: u32, concurrency: Option<u32>, now: Moment) -> Next {
+    fn next(&self, cost: u32, now: Moment) -> Next {
         let pause = if self.blocked_until > now { Next::At(self.blocked_until) } else { Next::Now };
-        let slot =
-            if concurrency.is_some_and(|cap| self.in_flight >= cap) { Next::Unknown } else { Next::Now };
-        self.windows.iter().fold(pause.and(slot), |next, w| next.and(w.next(cost)))
+        let full = self.concurrency.is_some_and(|cap| self.in_flight >= cap);
+        let slot = if full { Next::Unknown } else { Next::Now };
+        self.rules.iter().fold(pause.and(slot), |next, r| next.and(r.next(cost, now)))
     }
 
-    fn admit(&mut self, cost: u32) {
+    fn admit(&mut self, cost: u32, now: Moment) {
         self.in_flight += 1;
-        self.windows.iter_mut().for_each(|w| w.admit(cost));
+        self.rules.iter_mut().for_each(|r| r.admit(cost, now));
+    }
+
+    /// Takes the last waiter of the lowest class out of the queue, if that is lower than `class`.
+    fn shed(&mut self, overflow: Overflow, class: Priority) -> Option<Waker> {
+        if overflow == Overflow::RejectNew {
+            return None;
+        }
+        let last = *self.queue.keys().max_by_key(|t| (t.class, t.number)).filter(|t| t.class > class)?;
+        self.queue.remove(&last)
     }
 
     fn first(&self) -> Option<Waker> {
@@ -373,7 +397,8 @@ impl State {
 /// A caller's place in the queue, if it had to queue. Dropping it leaves the queue.
 struct Seat<'a> {
     limits: &'a Limits,
-    ticket: Option<u64>,
+    class: Priority,
+    ticket: Option<Ticket>,
 }
 
 enum Wait {
@@ -391,8 +416,13 @@ impl Seat<'_> {
         if let Some(error) = state.too_high(cost) {
             return Err(Wait::Refused(error));
         }
-        let next = state.next(cost, shared.concurrency, now);
-        let my_turn = state.queue.first_key_value().is_none_or(|(first, _)| Some(*first) == self.ticket);
+        let next = state.next(cost, now);
+        let turn = now + shared.ageing.saturating_mul(self.class as u32);
+        let my_turn = state.queue.first_key_value().is_none_or(|(first, _)| match self.ticket {
+            Some(ticket) => ticket == *first,
+            // Who is not in the queue yet passes if nobody there comes before it.
+            None => turn < first.turn,
+        });
         let known = if let Next::At(at) = next { Some(at) } else { None };
         // Whoever waits in front only makes it later: this much is certain for everybody.
         if deadline.has_passed(known.unwrap_or(now)) {
@@ -405,25 +435,32 @@ impl Seat<'_> {
             }));
         }
         if my_turn && next == Next::Now {
-            state.admit(cost);
+            state.admit(cost, now);
             return Ok(());
         }
+        let mut shed = None;
         let old_waker = match self.ticket {
             Some(ticket) => {
-                let place = state.queue.get_mut(&ticket).expect("only the seat leaves the queue");
+                let Some(place) = state.queue.get_mut(&ticket) else {
+                    return Err(Wait::Refused(LimitError::Shed));
+                };
                 (!place.will_wake(waker)).then(|| std::mem::replace(place, waker.clone()))
             }
-            None if state.queue.len() >= shared.max_queue => {
-                return Err(Wait::Refused(LimitError::QueueFull { depth: state.queue.len() }));
-            }
             None => {
-                let ticket = state.next_ticket;
+                if state.queue.len() >= shared.max_queue {
+                    shed = state.shed(shared.overflow, self.class);
+                    if shed.is_none() {
+                        return Err(Wait::Refused(LimitError::QueueFull { depth: state.queue.len() }));
+                    }
+                }
+                let ticket = Ticket { turn, number: state.next_ticket, class: self.class };
                 state.next_ticket += 1;
                 self.ticket = Some(ticket);
                 state.queue.insert(ticket, waker.clone())
             }
         };
         drop(state);
+        shed.into_iter().for_each(Waker::wake);
         // Dropping a waker may drop a task: foreign code, so not under the lock.
         drop(old_waker);
         // A known place comes before the deadline, or it would have been refused above.
@@ -493,8 +530,8 @@ impl LimitPermit {
         limits.change(|state| {
             state.in_flight -= 1;
             match end {
-                End::At(end) => state.windows.iter_mut().for_each(|w| w.end(cost, end)),
-                End::NeverSent => state.windows.iter_mut().for_each(|w| w.cancel(cost)),
+                End::At(end) => state.rules.iter_mut().for_each(|r| r.end(cost, end)),
+                End::NeverSent => state.rules.iter_mut().for_each(|r| r.cancel(cost)),
                 End::NoClock => state.dropped = state.dropped.saturating_add(cost),
             }
         });

@@ -101,6 +101,26 @@ impl Window {
         self.take_until(resets, others);
     }
 
+    /// When the `k`-th place from now comes, if all are taken as soon as they come. Each one comes again after `per`.
+    pub(super) fn place_at(&self, k: u64, now: Moment) -> Moment {
+        let limit = u64::from(self.limit);
+        let (round, mut index) = ((k - 1) / limit, (k - 1) % limit);
+        let free = limit.saturating_sub(self.used().into());
+        let places =
+            std::iter::once((now, free)).chain(self.back_at.iter().map(|(at, n)| (*at, u64::from(*n))));
+        let first = places
+            .into_iter()
+            .find(|(_, n)| {
+                let found = index < *n;
+                index = index.saturating_sub(*n);
+                found
+            })
+            // The rest is under way, and back at the earliest a span from now.
+            .map_or(now + self.per, |(at, _)| at.max(now));
+        let round = u32::try_from(round).unwrap_or(u32::MAX);
+        first + self.per.saturating_mul(round)
+    }
+
     /// Changes the window, also for the places in use.
     pub(super) fn change(&mut self, limit: u32, per: Duration) {
         for (at, _) in &mut self.back_at {
@@ -140,6 +160,7 @@ impl fmt::Debug for Window {
     }
 }
 
+#[cfg(not(martlet_loom))]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -94,9 +94,13 @@ fn the_default_breaker_is_pinned() {
 fn the_default_limits_are_pinned() {
     insta::assert_debug_snapshot!(Limits::builder(), @r#"
     LimitsBuilder {
-        windows: [],
+        rules: [],
         concurrency: None,
         max_queue: 1024,
+        overflow: RejectNew,
+        ageing: 30s,
+        share: 1.0,
+        spread: None,
     }
     "#);
 }

@@ -9,4 +9,5 @@ mod retry;
 mod retry_vectors;
 #[cfg(feature = "serde")]
 mod serde;
+mod sharing;
 mod single_flight;
