@@ -246,16 +246,12 @@ impl RefreshTokenSource {
         let written = match self.tokens.compare_and_swap(base, &granted.tokens).await {
             Ok(version) => version,
             Err(error) if error.is_conflict() => {
+                // Somebody connected the account anew, or refreshed without asking for the lease: theirs is what everybody
+                // else uses. Or it is ours, written by an earlier try that seemed to fail.
                 let (stored, version) = self.load().await?;
-                if !stored.same_as(&granted.tokens) {
-                    // Somebody connected the account anew, or refreshed without asking for the lease: theirs is what
-                    // everybody else uses.
-                    return self.news(&stored, version, clock).ok_or_else(|| {
-                        self.error("the stored tokens changed while they were refreshed", Recovery::Transient)
-                    });
-                }
-                // An earlier try was applied although it failed.
-                version
+                return self.news(&stored, version, clock).ok_or_else(|| {
+                    self.error("the stored tokens changed while they were refreshed", Recovery::Transient)
+                });
             }
             Err(error) => {
                 self.state().unsaved = Some((base, granted));

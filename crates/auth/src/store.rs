@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The tokens of one account in one cell of a store. Cheap to clone.
 ///
 /// Every program that shares the account shares the cell: that is what keeps two of them from using one refresh token
-/// twice. A store of one process ([`MemoryStore`](martlet_store::MemoryStore)) loses a rotated refresh token at its end.
+/// twice. It takes a store with leases; without them only one process may use the account. A store of one process ([`MemoryStore`](martlet_store::MemoryStore)) loses a rotated refresh token at its end.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), martlet_store::StoreError> {

@@ -49,6 +49,7 @@ impl Tokens {
     }
 
     /// Whether both hold the same tokens.
+    #[cfg(test)]
     pub(crate) fn same_as(&self, other: &Self) -> bool {
         same(self.access_token.as_ref(), other.access_token.as_ref())
             && same(self.refresh_token.as_ref(), other.refresh_token.as_ref())

@@ -104,3 +104,12 @@ async fn an_answer_that_bends_the_standard_harmlessly_is_taken() {
     let second = form(&world.acme.lock().token_requests[1]);
     assert_eq!(second["refresh_token"], "canary-next");
 }
+
+#[tokio::test]
+async fn a_talkative_endpoint_does_not_drown_the_advice() {
+    let world = World::new().await;
+    let long = json!({ "error": "invalid_grant".to_owned(), "error_description": "\u{1b}é".repeat(500) });
+    world.acme.lock().next.push_back(Next::Say(SimReply::json(400, &long)));
+    let text = world.drive(get(&world.client())).await.unwrap_err().to_string();
+    assert!(text.contains("connect the account anew") && !text.contains('\u{1b}'), "{text}");
+}

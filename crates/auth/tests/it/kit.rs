@@ -155,6 +155,10 @@ pub(crate) enum Write {
 #[derive(Debug)]
 pub(crate) struct Flaky {
     inner: MemoryStore,
+    clock: Clock,
+    /// How long a lease takes before it is looked at.
+    pub(crate) slow_lease: Mutex<Duration>,
+    pub(crate) without_leases: Mutex<bool>,
     pub(crate) writes: Mutex<VecDeque<Write>>,
     events: Arc<Mutex<Vec<&'static str>>>,
 }
@@ -185,13 +189,22 @@ impl Store for Flaky {
         self.inner.scan(p, after, n).await
     }
     async fn lease(&self, key: &CellKey, owner: &str, ttl: Duration) -> Result<Option<Fence>, StoreError> {
+        if *self.without_leases.lock().unwrap() {
+            return Err(StoreError::new(StoreErrorKind::Unsupported, "no leases"));
+        }
+        let slow = *self.slow_lease.lock().unwrap();
+        if !slow.is_zero() {
+            self.clock.sleep(slow).await;
+        }
         self.inner.lease(key, owner, ttl).await
     }
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.inner.now().await
     }
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        let mut capabilities = self.inner.capabilities();
+        capabilities.leases = !*self.without_leases.lock().unwrap();
+        capabilities
     }
 }
 
@@ -246,6 +259,9 @@ impl World {
         })));
         let store = Flaky {
             inner: MemoryStore::new(clock.clone()),
+            clock: clock.clone(),
+            slow_lease: Mutex::default(),
+            without_leases: Mutex::default(),
             writes: Mutex::default(),
             events: Arc::clone(&events),
         };

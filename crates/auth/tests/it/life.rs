@@ -1,10 +1,11 @@
 //! A token's life when nothing goes wrong but expiry and haste: rows O1 to O5, O9.
 
-use crate::kit::{World, get, ok, secs};
+use crate::kit::{Next, World, get, ok, secs};
 use futures_util::future::join_all;
 use martlet_auth::Tokens;
 use martlet_base::{Recovery, Timestamp};
 use martlet_core::ErrorKind;
+use martlet_testkit::SimReply;
 
 #[tokio::test]
 async fn o1_a_refreshed_token_is_stored_before_it_is_used() {
@@ -25,6 +26,10 @@ async fn o1_a_stored_token_that_is_good_needs_no_request_at_the_next_start() {
     world.manual.advance(secs(600));
     world.drive(ok(&world.client())).await;
     assert_eq!(world.token_requests(), 1);
+    // One that has ended is not even tried.
+    world.manual.advance(secs(1_200));
+    world.drive(ok(&world.client())).await;
+    assert_eq!((world.token_requests(), world.refused()), (2, 0));
 }
 
 #[tokio::test]
@@ -102,6 +107,21 @@ async fn o5_processes_that_share_a_store_refresh_once_per_generation() {
 }
 
 #[tokio::test]
+async fn o5_tokens_that_arrive_while_the_lease_is_asked_for_are_used() {
+    let world = World::new().await;
+    *world.store.slow_lease.lock().unwrap() = secs(2);
+    let client = world.client();
+    let other = async {
+        world.clock.sleep(secs(1)).await;
+        world.acme.lock().grant("canary-theirs", world.clock.now() + secs(600));
+        let theirs = Tokens::new("canary-theirs", "canary-next").expires(world.clock.wall() + secs(600));
+        world.tokens().replace(&theirs).await.unwrap();
+    };
+    world.drive(async { tokio::join!(ok(&client), other) }).await;
+    assert_eq!((world.token_requests(), world.refused()), (0, 0));
+}
+
+#[tokio::test]
 async fn o5_a_process_that_died_with_the_lease_is_waited_for_and_then_replaced() {
     let world = World::new().await;
     world.tokens().lease("a process that died", secs(20)).await.unwrap().unwrap();
@@ -111,6 +131,15 @@ async fn o5_a_process_that_died_with_the_lease_is_waited_for_and_then_replaced()
     assert!((secs(20)..secs(21)).contains(&waited), "{waited:?}");
     // Its own lease was given back.
     assert!(world.tokens().lease("the next", secs(1)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn o5_a_store_without_leases_serves_one_process() {
+    let world = World::new().await;
+    *world.store.without_leases.lock().unwrap() = true;
+    world.acme.lock().next.push_back(Next::Say(SimReply::status(503)));
+    world.drive(ok(&world.client())).await;
+    assert_eq!((world.token_requests(), world.stored().await.as_str()), (2, "canary-refresh-1"));
 }
 
 #[tokio::test]
