@@ -5,6 +5,7 @@ mod cache;
 mod engine;
 mod idempotency;
 mod limits;
+mod quota_journal;
 mod trace;
 
 pub use builder::ClientBuilder;
@@ -36,6 +37,15 @@ pub trait ApiClient: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error`]: what happened, whether it may have been applied, and what to do.
     async fn execute(&self, call: Call) -> Result<Response>;
+
+    /// Stores what has to survive a clean stop, such as how full the quota windows are. Calls made afterwards are fine; call it
+    /// again after them. Without it a program that starts again has to take the windows for full.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`] when it could not be stored.
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes the platform's cheap check call, to see whether the credential works.
     ///
@@ -118,6 +128,13 @@ impl ApiClient for Client {
 
     async fn execute(&self, call: Call) -> Result<Response> {
         self.0.call(call).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        match &self.0.shared.0.journal {
+            Some(journal) => journal.close(&self.0).await,
+            None => Ok(()),
+        }
     }
 }
 

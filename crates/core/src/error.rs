@@ -84,6 +84,10 @@ pub enum ErrorKind {
     ///
     /// **What to do:** the source says why: a revoked grant, an unreachable token endpoint, a missing secret.
     Credential,
+    /// Durable state that the call needs could not be read or stored. Nothing was sent.
+    ///
+    /// **What to do:** look at the store (disk full, locked, unreachable); the source says which.
+    Store,
     /// A user's layer failed by itself.
     ///
     /// **What to do:** the message is the layer's.
@@ -113,6 +117,7 @@ impl ErrorKind {
             Self::Overloaded => "overloaded",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Credential => "credential",
+            Self::Store => "store",
             Self::Layer => "layer",
         }
     }
@@ -137,6 +142,7 @@ impl ErrorKind {
             Self::Overloaded => "too many calls waiting",
             Self::DeadlineExceeded => "deadline exceeded",
             Self::Credential => "no credential",
+            Self::Store => "state not available",
             Self::Layer => "layer failed",
         }
     }
@@ -147,7 +153,7 @@ impl ErrorKind {
             Self::Config | Self::InvalidRequest | Self::Layer | Self::Credential => {
                 (Delivery::NotSent, Recovery::Fatal)
             }
-            Self::Connect => (Delivery::NotSent, Recovery::Transient),
+            Self::Connect | Self::Store => (Delivery::NotSent, Recovery::Transient),
             Self::Timeout | Self::Interrupted | Self::Server => (Delivery::Unknown, Recovery::Transient),
             Self::RateLimited => (Delivery::Rejected, Recovery::Throttled),
             Self::QuotaExhausted => (Delivery::Rejected, Recovery::Refused),

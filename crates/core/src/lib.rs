@@ -35,3 +35,4 @@ pub use transport::{BodyStream, SendContext, Transport, TransportError, Transpor
 /// What other crates of the family need from below, so that a connector depends on this crate alone.
 pub use martlet_base as base;
 pub use martlet_resilience as resilience;
+pub use martlet_store as store;

@@ -1,6 +1,7 @@
 use super::cache::CacheSlot;
 use super::engine::Shared;
 use super::limits::LimitsSlot;
+use super::quota_journal::QuotaJournal;
 use super::{Client, Core, SharedState};
 use crate::credential::CredentialCache;
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
 use http::{HeaderMap, HeaderValue, header};
 use martlet_base::{Clock, ConnectionId, Observer, Observers, Rng};
 use martlet_resilience::{Breaker, BreakerBuilder, RetryBudget, RetryPolicy};
+use martlet_store::Store;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +42,7 @@ pub struct ClientBuilder {
     max_body: usize,
     cache_bytes: u64,
     shared: Option<SharedState>,
+    quota_journal: Option<Arc<dyn Store>>,
 }
 
 const BUILT_IN: [&str; 12] = [
@@ -81,6 +84,7 @@ impl ClientBuilder {
             max_body: 64 << 20,
             cache_bytes: 16 << 20,
             shared: None,
+            quota_journal: None,
         }
     }
 
@@ -212,6 +216,14 @@ impl ClientBuilder {
         self
     }
 
+    /// Remembers in `store` how full the quota windows are: the time of the last request is stored at most once a second,
+    /// before the request leaves. After an unclean stop the windows of up to two minutes count as full until they have passed;
+    /// after [`close`](crate::ApiClient::close) only what was taken counts.
+    pub fn quota_journal(mut self, store: Arc<dyn Store>) -> Self {
+        self.quota_journal = Some(store);
+        self
+    }
+
     /// Checks everything and builds the client. No I/O.
     ///
     /// # Errors
@@ -256,6 +268,11 @@ impl ClientBuilder {
                 });
                 let budget = self.budget.or_else(|| self.retry.budget().cloned());
                 SharedState(Arc::new(Shared {
+                    journal: self
+                        .quota_journal
+                        .map(|store| QuotaJournal::new(store, descriptor.id(), self.connection.as_str()))
+                        .transpose()
+                        .map_err(named)?,
                     limits: LimitsSlot::new(&limits).map_err(|e| config(format!("limits: {e}")))?,
                     breaker: breaker.build().map_err(|e| config(format!("breaker: {e}")))?,
                     budget: budget.unwrap_or_else(RetryBudget::standard),
@@ -491,6 +508,13 @@ macro_rules! forward_client_builder {
         #[must_use]
         pub fn cache_bytes(mut self, bytes: u64) -> Self {
             self.$inner = self.$inner.cache_bytes(bytes);
+            self
+        }
+
+        /// Remembers in `store` how full the quota windows are, so that a program that crashed and starts again breaks no quota.
+        #[must_use]
+        pub fn quota_journal(mut self, store: std::sync::Arc<dyn $crate::store::Store>) -> Self {
+            self.$inner = self.$inner.quota_journal(store);
             self
         }
 

@@ -5,6 +5,7 @@ use super::SharedState;
 use super::cache::CacheSlot;
 use super::idempotency;
 use super::limits::LimitsSlot;
+use super::quota_journal::QuotaJournal;
 use super::trace::CallTrace;
 use crate::credential::CredentialCache;
 use crate::layer::{Layer, Next, Phase};
@@ -51,6 +52,7 @@ pub(crate) struct Core {
 
 /// What two clients of one account share.
 pub(crate) struct Shared {
+    pub(super) journal: Option<QuotaJournal>,
     pub(crate) limits: LimitsSlot,
     pub(crate) breaker: Breaker,
     pub(crate) budget: RetryBudget,
@@ -183,7 +185,13 @@ impl Core {
         context.effort.set_sent(false);
         // An open circuit is refused before it takes or waits for anything.
         shared.breaker.peek(self.clock.now()).map_err(|open| self.circuit_open(&open))?;
+        if let Some(journal) = &shared.journal {
+            journal.open(self).await?;
+        }
         let permits = shared.limits.acquire(self, &context).await?;
+        if let Some(journal) = &shared.journal {
+            journal.note(self).await?;
+        }
         let result = if self.attempt_layers.is_empty() {
             self.attempt_rest(request).await
         } else {

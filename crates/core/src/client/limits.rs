@@ -3,7 +3,7 @@
 use super::Core;
 use crate::{CallContext, Error, ErrorKind, LimitSpec, Operation, QuotaUpdate, Result};
 use martlet_base::{Clock, Moment, Signal};
-use martlet_resilience::{ConfigError, LimitError, LimitPermit, Limits};
+use martlet_resilience::{ConfigError, LimitError, LimitPermit, Limits, WindowUsage};
 use std::time::Duration;
 
 /// The buckets of one account. A handful: a list is faster than a map.
@@ -66,6 +66,25 @@ impl LimitsSlot {
             let until = core.clock.wall() + pause;
             core.observers
                 .emit(|| Signal::quota_blocked(core.platform.descriptor().id(), &core.connection, until));
+        }
+    }
+
+    /// The windows of each bucket.
+    pub(super) fn windows(&self, now: Moment) -> impl Iterator<Item = (&'static str, Vec<WindowUsage>)> {
+        self.buckets.iter().map(move |(bucket, limits)| (*bucket, limits.snapshot(now)))
+    }
+
+    /// Takes places of a window until `resets`, so that only `remaining` are left.
+    pub(super) fn others_used(
+        &self,
+        bucket: &str,
+        window: &str,
+        remaining: u32,
+        resets: Moment,
+        now: Moment,
+    ) {
+        if let Some(limits) = self.bucket(bucket) {
+            limits.observe_remaining(window, remaining, resets, now);
         }
     }
 
