@@ -27,6 +27,10 @@ pub use martlet_hubspot as hubspot;
 #[cfg_attr(docsrs, doc(cfg(feature = "mailchimp")))]
 #[doc(inline)]
 pub use martlet_mailchimp as mailchimp;
+#[cfg(feature = "observe")]
+#[cfg_attr(docsrs, doc(cfg(feature = "observe")))]
+#[doc(inline)]
+pub use martlet_observe as observe;
 #[cfg(feature = "pipeline")]
 #[cfg_attr(docsrs, doc(cfg(feature = "pipeline")))]
 #[doc(inline)]

@@ -1,0 +1,8 @@
+//! The log as others read it: by its schema.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod golden;
+mod kit;
+mod lines;
+mod writers;
