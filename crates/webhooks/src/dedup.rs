@@ -23,6 +23,8 @@ pub enum Dedup {
     },
     /// Form fields, joined with `:`.
     Form(&'static [&'static str]),
+    /// The text of each XML element of this name.
+    Element(&'static str),
     /// JSON in a form field.
     FormJson {
         /// The form field.
@@ -84,7 +86,7 @@ impl Verifier {
             _ if coverage != Coverage::NotBody => return true,
             Dedup::Json { each: "", ids: [pointer] } => Field::Json((*pointer).into()),
             Dedup::Form([name]) => Field::Form((*name).into()),
-            Dedup::Json { .. } | Dedup::Form(_) | Dedup::FormJson { .. } => return false,
+            _ => return false,
         };
         let Method::Recipes(recipes) = &self.method else { return false };
         let signed = Part::Field(field);
@@ -105,6 +107,7 @@ fn keys(dedup: &Dedup, body: &[u8], headers: &HeaderMap) -> Option<Vec<String>> 
             };
             vec![names.iter().map(value).collect::<Option<Vec<_>>>()?.join(":")]
         }
+        Dedup::Element(name) => elements(std::str::from_utf8(body).ok()?, name),
         Dedup::FormJson { field, each, ids } => {
             let fields = form(body);
             let (_, json) = fields.iter().find(|(key, _)| **key == *field.as_bytes())?;
@@ -112,6 +115,11 @@ fn keys(dedup: &Dedup, body: &[u8], headers: &HeaderMap) -> Option<Vec<String>> 
         }
     };
     (!found.is_empty() && found.iter().all(|key| !key.is_empty())).then_some(found)
+}
+
+fn elements(xml: &str, name: &str) -> Vec<String> {
+    let open = format!("<{name}>");
+    xml.split(&open).skip(1).map(|rest| rest.split('<').next().unwrap_or_default().to_owned()).collect()
 }
 
 fn events(json: &Value, each: &str, ids: &[&str]) -> Option<Vec<String>> {

@@ -695,7 +695,7 @@ providers! {
     SALESFORCE_OUTBOUND = "salesforce-outbound", "Salesforce outbound message" {
         scheme: Scheme::Credential(Credential::SalesforceCertificate),
         handshake: Handshake::None,
-        dedup: &[],
+        dedup: &[Dedup::Element("Id")],
         rotation: "Salesforce renews its certificate: put both fingerprints into the ring",
         not_covered: NOTHING_SIGNED,
         evidence: Evidence::Confirmed,

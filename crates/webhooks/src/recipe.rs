@@ -85,7 +85,6 @@ impl Recipe {
     /// [`ConfigError::Recipe`] says what is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         let bad = |problem| Err(ConfigError::Recipe { name: self.name.to_string(), problem });
-        let public = self.algorithm.is_public();
         if self.message.iter().all(|part| matches!(part, Part::Literal(_) | Part::Method)) {
             return bad("it signs nothing that differs between two requests");
         }
@@ -109,10 +108,7 @@ impl Recipe {
         if !format_fits {
             return bad("the key format does not belong to the algorithm");
         }
-        if public
-            && matches!(self.signature, Field::Json(_) | Field::Form(_))
-            && self.message.contains(&Part::Body)
-        {
+        if matches!(self.signature, Field::Json(_) | Field::Form(_)) && self.signs_body() {
             return bad("a signature inside the body cannot cover the body");
         }
         Ok(())
@@ -155,12 +151,6 @@ pub enum Algorithm {
     Ed25519,
     /// RSA PKCS #1 v1.5 with SHA-256, 2048 to 8192 bits.
     RsaPkcs1Sha256,
-}
-
-impl Algorithm {
-    pub(crate) const fn is_public(self) -> bool {
-        matches!(self, Self::EcdsaP256Sha256 | Self::Ed25519 | Self::RsaPkcs1Sha256)
-    }
 }
 
 /// What the text of a secret means.

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
+mod behaviour;
+mod docs;
 mod property;
 mod random;
 mod round_trip;

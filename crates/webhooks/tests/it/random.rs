@@ -55,7 +55,8 @@ fn mutated(seed: &[u8], rng: &Rng) -> Vec<u8> {
 fn no_input_panics() {
     let rng = Rng::seeded(7);
     let seeds = seeds();
-    let targets: [(&str, fn(&[u8])); 5] = [
+    type Target = fn(&[u8]);
+    let targets: [(&str, Target); 5] = [
         ("verify", targets::verify),
         ("keys", targets::keys),
         ("recipe", targets::recipe),

@@ -152,6 +152,10 @@ fn salesforce_is_its_certificate_and_the_organisation() {
     };
     let body = b"<notifications><OrganizationId>00D1</OrganizationId></notifications>";
     assert_eq!(verify(body, Some(b"certificate")), Ok(Strength::Authenticated));
+    let two = b"<OrganizationId>00D1</OrganizationId><Id>04l1</Id><sf:Id>003</sf:Id><Id>04l2</Id>";
+    let request = Incoming::new(&Method::POST, "/sf", &headers, two).with_client_certificate(b"certificate");
+    let keys = verifier.dedup_keys(&verifier.verify(&request, NOW).unwrap(), &headers);
+    assert_eq!(keys.iter().map(|key| &*key.key).collect::<Vec<_>>(), ["04l1", "04l2"]);
     assert!(verify(body, Some(b"another")).is_err());
     assert!(verify(body, None).is_err());
     assert!(verify(b"<OrganizationId>00D2</OrganizationId>", Some(b"certificate")).is_err());

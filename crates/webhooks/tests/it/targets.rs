@@ -142,6 +142,7 @@ pub(crate) fn dedup(data: &[u8]) {
     for (_, verifier) in VERIFIERS.iter() {
         events(verifier, &verified, &headers);
     }
+    #[cfg(feature = "gzip")]
     for encoding in ["gzip", "deflate", "identity", "br"] {
         let encoding = HeaderValue::from_static(encoding);
         if let Ok(body) = verified.decompressed(Some(&encoding), 4096) {
