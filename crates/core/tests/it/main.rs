@@ -11,6 +11,7 @@ mod credentials;
 mod layers;
 mod pager;
 mod quota;
+mod quota_journal;
 mod races;
 mod requests;
 mod resilience;
