@@ -398,7 +398,7 @@ pub struct Depth {
     pub enqueued: u64,
     /// Messages acknowledged since the queue exists.
     pub acked: u64,
-    /// When the oldest message that is neither settled nor buried was enqueued.
+    /// When the first message, by number, that is neither settled nor buried was enqueued.
     pub oldest: Option<Timestamp>,
 }
 

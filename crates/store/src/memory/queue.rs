@@ -397,7 +397,7 @@ impl Queue {
                 MessageState::Blocked => {}
                 MessageState::Buried => continue,
             }
-            depth.oldest = Some(depth.oldest.map_or(item.enqueued, |oldest| oldest.min(item.enqueued)));
+            depth.oldest = depth.oldest.or(Some(item.enqueued));
         }
         depth
     }

@@ -12,6 +12,8 @@ use std::time::Duration;
 pub(crate) enum Role {
     Writer,
     Reader,
+    /// Folds the write-ahead log in.
+    Keeper,
 }
 
 /// Page cache in KiB. The operating system caches the file as well; these only save copies.
@@ -43,7 +45,7 @@ pub(crate) fn open(settings: &Settings, role: Role) -> Result<Connection, StoreE
         StoreError::new(StoreErrorKind::NotFound, format!("{what}{} does not exist", path.display()))
     })?;
     conn.busy_handler(Some(lock_wait(settings.busy_timeout))).map_err(failed)?;
-    conn.set_prepared_statement_cache_capacity(32);
+    conn.set_prepared_statement_cache_capacity(64);
     configure(&conn, settings, role).map_err(failed)?;
 
     // The order of keys is that of their UTF-8 bytes only if that is how they are stored.
@@ -69,6 +71,7 @@ fn configure(conn: &Connection, settings: &Settings, role: Role) -> rusqlite::Re
     let (cache, full) = match role {
         Role::Writer => (WRITER_CACHE_KIB, settings.durability == Durability::Full),
         Role::Reader => (READER_CACHE_KIB, true),
+        Role::Keeper => (READER_CACHE_KIB, settings.durability == Durability::Full),
     };
     conn.pragma_update(None, "synchronous", if full { "FULL" } else { "NORMAL" })?;
     // macOS: without it, a sync does not reach the platter. No effect elsewhere.
@@ -81,7 +84,12 @@ fn configure(conn: &Connection, settings: &Settings, role: Role) -> rusqlite::Re
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "cell_size_check", true)?;
     conn.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
-    if role == Role::Reader {
+    // The log is folded in by the keeper.
+    conn.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    if role == Role::Keeper {
+        // Whoever reads is not waited for: others would wait for the keeper meanwhile.
+        conn.busy_timeout(Duration::ZERO)?;
+    } else if role == Role::Reader {
         conn.pragma_update(None, "query_only", true)?;
     } else if let Some(bytes) = settings.max_bytes {
         let page: u64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;

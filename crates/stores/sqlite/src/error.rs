@@ -2,6 +2,7 @@
 
 use martlet_store::{StoreError, StoreErrorKind};
 use rusqlite::ErrorCode;
+use std::fmt;
 
 /// What SQLite reported while `doing`. Its messages never quote bound values.
 pub(crate) fn from_sqlite(doing: &str, error: &rusqlite::Error) -> StoreError {
@@ -15,6 +16,35 @@ pub(crate) fn from_sqlite(doing: &str, error: &rusqlite::Error) -> StoreError {
         None => StoreErrorKind::Corrupt,
     };
     StoreError::new(kind, format!("{doing}: {error}"))
+}
+
+/// Why [`SqliteStore::commit_with`](crate::SqliteStore::commit_with) did nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommitWithError<E> {
+    /// The store refused or failed. Its [`Fault::delivery`](martlet_base::Fault::delivery) says whether all of it may have
+    /// been applied.
+    Store(StoreError),
+    /// The program's own statements failed; nothing was applied.
+    Own(E),
+}
+
+impl<E: fmt::Display> fmt::Display for CommitWithError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(_) => f.write_str("the store did not commit"),
+            Self::Own(_) => f.write_str("the program's own statements failed, and nothing was committed"),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for CommitWithError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Own(error) => Some(error),
+        }
+    }
 }
 
 /// Whether another connection is in the way for now.

@@ -1,5 +1,8 @@
 //! Reads, each in one snapshot, on threads of their own.
 
+pub(crate) mod logs;
+pub(crate) mod queues;
+
 use crate::error::{corrupt_row, from_sqlite};
 use bytes::Bytes;
 use martlet_base::Timestamp;

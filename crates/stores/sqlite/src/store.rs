@@ -1,17 +1,20 @@
 use crate::builder::{Settings, SqliteBuilder};
 use crate::connection::{self, Role};
-use crate::error::{closed, lost};
+use crate::error::{CommitWithError, closed, from_sqlite, lost};
+use crate::keeper::{self, Shared};
 use crate::reader::{self, ReadJob};
 use crate::writer::{Job, Work, Writer};
-use crate::{mounts, schema};
+use crate::{backup, mounts, schema};
 use async_trait::async_trait;
-use martlet_base::{Clock, Timestamp};
+use martlet_base::Timestamp;
 use martlet_store::{
-    Capabilities, Cell, CellKey, Committed, Fence, Store, StoreError, StoreErrorKind, WriteBatch, check_owner,
+    Capabilities, Cell, CellKey, Committed, Depth, Fence, LogId, LogInfo, MessageId, MessageState, QueueItem,
+    QueueName, Received, Record, Store, StoreError, StoreErrorKind, WriteBatch, check_owner,
 };
 use rusqlite::Connection;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -26,9 +29,8 @@ use tokio::sync::{oneshot, watch};
 pub struct SqliteStore(Arc<Inner>);
 
 struct Inner {
-    path: PathBuf,
-    clock: Clock,
-    read_only: bool,
+    settings: Settings,
+    shared: Arc<Shared>,
     /// `None` once closed.
     senders: Mutex<Option<Senders>>,
     threads: Vec<JoinHandle<()>>,
@@ -40,7 +42,11 @@ struct Inner {
 struct Senders {
     writes: Sender<Job>,
     reads: Sender<ReadJob>,
+    pokes: Sender<()>,
 }
+
+/// `ready` looks again after this time at the latest, in case a clock was set.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl SqliteStore {
     /// Opens or creates the file at `path` with the defaults of [`builder`](Self::builder).
@@ -57,14 +63,16 @@ impl SqliteStore {
     }
 
     pub(crate) async fn start(settings: Settings) -> Result<Self, StoreError> {
-        let Settings { path, clock, .. } = &settings;
+        let path = &settings.path;
         if path.as_os_str().is_empty() || path.as_os_str() == ":memory:" {
             let detail = "a path to a file is needed; for state in memory there is MemoryStore";
             return Err(StoreError::new(StoreErrorKind::Invalid, detail));
         }
-        let _hold = clock.hold();
+        let _hold = settings.clock.hold();
         let (writes, write_jobs) = mpsc::channel();
         let (reads, read_jobs) = mpsc::channel();
+        let (pokes, poked) = mpsc::channel();
+        let shared = Arc::new(Shared::default());
         let (running, alive) = watch::channel(());
         // SQLite folds the write-ahead log in when the last connection closes, and two that close at the same time
         // each take the other for the last: the writer waits until the readers are gone.
@@ -74,8 +82,8 @@ impl SqliteStore {
         // An early return, or a caller who drops this future, drops the senders: threads that were started end by
         // themselves, and nobody waits for them.
         if !settings.read_only {
-            let settings = settings.clone();
-            let body = move |ready| write_thread(&settings, &write_jobs, &readers_gone, ready);
+            let (settings, shared, pokes) = (settings.clone(), Arc::clone(&shared), pokes.clone());
+            let body = move |ready| write_thread(&settings, shared, pokes, &write_jobs, &readers_gone, ready);
             threads.push(start_thread("martlet-sqlite-writer", &running, body).await?);
         }
         for _ in 0..settings.readers {
@@ -86,11 +94,19 @@ impl SqliteStore {
             };
             threads.push(start_thread("martlet-sqlite-reader", &running, body).await?);
         }
+        let body = {
+            let (settings, shared) = (settings.clone(), Arc::clone(&shared));
+            move |ready| {
+                keep_thread(&settings, &poked, &shared, ready);
+                drop(reading);
+            }
+        };
+        threads.push(start_thread("martlet-sqlite-keeper", &running, body).await?);
+        drop(running);
         Ok(Self(Arc::new(Inner {
-            path: path.clone(),
-            clock: clock.clone(),
-            read_only: settings.read_only,
-            senders: Mutex::new(Some(Senders { writes, reads })),
+            settings,
+            shared,
+            senders: Mutex::new(Some(Senders { writes, reads, pokes })),
             threads,
             alive,
         })))
@@ -99,7 +115,7 @@ impl SqliteStore {
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0.path
+        &self.0.settings.path
     }
 
     /// Reads the whole file and checks that it is sound (`PRAGMA integrity_check`). Takes about a second per GiB
@@ -111,10 +127,89 @@ impl SqliteStore {
         self.read(reader::check).await
     }
 
+    /// Applies `batch` and then the program's own statements, all in one transaction: its own tables in this file move together with
+    /// the cells, logs and queues, or not at all.
+    ///
+    /// `own` runs on the thread that writes while others wait for it: no network, no long computation. It gets the
+    /// connection inside of a transaction and must neither commit nor roll back; one that does makes all of it fail. The tables
+    /// whose names begin with `martlet_` are not its business.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("state.db");
+    /// # use martlet_sqlite::SqliteStore;
+    /// # use martlet_store::{Message, QueueName, WriteBatch};
+    /// let store = SqliteStore::open(&path).await?;
+    /// let batch = WriteBatch::new().enqueue(QueueName::new("outbox")?, Message::new("order 7 was placed"));
+    /// let (_committed, rows) = store
+    ///     .commit_with(batch, |conn| {
+    ///         conn.execute_batch("CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY)")?;
+    ///         conn.execute("INSERT INTO orders VALUES (7)", [])
+    ///     })
+    ///     .await?;
+    /// assert_eq!(rows, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CommitWithError::Store`] as for [`Store::commit`]; [`CommitWithError::Own`] with what `own` returned. A panic in `own`
+    /// is an error of kind [`Invalid`](StoreErrorKind::Invalid). Dropped, it may still be applied.
+    pub async fn commit_with<T, E>(
+        &self,
+        batch: WriteBatch,
+        own: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<(Committed, T), CommitWithError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        batch.validate(&self.capabilities()).map_err(CommitWithError::Store)?;
+        let told = Arc::new(Mutex::new(None));
+        let tell = Arc::clone(&told);
+        let own = Box::new(move |conn: &Connection| {
+            let result = own(conn);
+            let done = result.is_ok();
+            *tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+            done
+        });
+        let result = self.write(|reply| Work::With { batch, own, reply }).await;
+        let told = told.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (result, told) {
+            (Ok(committed), Some(Ok(value))) => Ok((committed, value)),
+            (Err(_), Some(Err(error))) => Err(CommitWithError::Own(error)),
+            (Err(error), _) => Err(CommitWithError::Store(error)),
+            (Ok(_), _) => Err(CommitWithError::Store(lost())),
+        }
+    }
+
+    /// Copies the store as it is at one point in time to a new file at `to`, while it is in use; the copy is synced to disk.
+    /// Reads and commits go on meanwhile. Until it is whole, the copy has another name.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Invalid`] when `to` exists; [`StoreErrorKind::NotFound`] when its folder does not;
+    /// [`StoreErrorKind::Full`]. Dropped, the copying goes on.
+    pub async fn backup(&self, to: impl Into<PathBuf>) -> Result<(), StoreError> {
+        self.0.senders()?;
+        let (settings, to) = (self.0.settings.clone(), to.into());
+        let (reply, answer) = oneshot::channel();
+        let hold = self.0.settings.clock.hold();
+        // A thread of its own: reads go on.
+        let work = move || {
+            let _ = reply.send(backup::backup(&settings, &to));
+            drop(hold);
+        };
+        std::thread::Builder::new()
+            .name("martlet-sqlite-backup".to_owned())
+            .spawn(work)
+            .map_err(no_thread)?;
+        answer.await.unwrap_or_else(|_| Err(lost().not_applied()))
+    }
+
     /// Finishes the commits that were sent, closes the file and ends the threads. Every clone is closed; later calls
     /// fail with [`StoreErrorKind::Closed`]. Closing twice is fine. Dropped early, the closing goes on.
     pub async fn close(&self) {
-        let _hold = self.0.clock.hold();
+        let _hold = self.0.settings.clock.hold();
         self.0.hang_up();
         let mut alive = self.0.alive.clone();
         // Nothing is ever sent: it errs when the last thread has dropped its end.
@@ -126,7 +221,7 @@ impl SqliteStore {
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let hold = self.0.clock.hold();
+        let hold = self.0.settings.clock.hold();
         let job = Box::new(move |conn: &Connection| {
             // Nobody waits for it any more: a read that is not wanted is not begun.
             if !reply.is_closed() {
@@ -142,12 +237,12 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Work + Send,
     ) -> Result<T, StoreError> {
-        if self.0.read_only {
-            let detail = format!("{} was opened for reading only", self.0.path.display());
+        if self.0.settings.read_only {
+            let detail = format!("{} was opened for reading only", self.0.settings.path.display());
             return Err(StoreError::new(StoreErrorKind::ReadOnly, detail));
         }
         let (reply, answer) = oneshot::channel();
-        let job = Job { work: work(reply), hold: self.0.clock.hold() };
+        let job = Job { work: work(reply), hold: self.0.settings.clock.hold() };
         self.0.senders()?.writes.send(job).map_err(|_| lost().not_applied())?;
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
@@ -189,14 +284,23 @@ async fn start_thread(
         let _running = running;
         body(ready);
     };
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
-        StoreError::new(StoreErrorKind::Unavailable, format!("cannot start a thread: {error}")).not_applied()
-    })?;
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(no_thread)?;
     is_ready.await.unwrap_or_else(|_| Err(lost().not_applied()))?;
     Ok(thread)
 }
 
-fn write_thread(settings: &Settings, jobs: &Receiver<Job>, readers_gone: &Receiver<()>, ready: Ready) {
+fn no_thread(error: std::io::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, format!("cannot start a thread: {error}")).not_applied()
+}
+
+fn write_thread(
+    settings: &Settings,
+    shared: Arc<Shared>,
+    keeper: Sender<()>,
+    jobs: &Receiver<Job>,
+    readers_gone: &Receiver<()>,
+    ready: Ready,
+) {
     let open = || {
         if let Some(kind) = mounts::network_file_system(&settings.path) {
             let detail = format!("{} lies on {kind}, a network file system", settings.path.display());
@@ -204,15 +308,25 @@ fn write_thread(settings: &Settings, jobs: &Receiver<Job>, readers_gone: &Receiv
         }
         let mut conn = connection::open(settings, Role::Writer)?;
         schema::migrate(&mut conn)?;
-        Ok(conn)
+        Writer::new(conn, settings.clock.clone(), shared, keeper)
+            .map_err(|error| from_sqlite("cannot set up the connection", &error).not_applied())
     };
     match open() {
-        Ok(conn) => {
+        Ok(writer) => {
             let _ = ready.send(Ok(()));
-            let mut writer = Writer::new(conn, settings.clock.clone());
-            writer.run(jobs);
+            let _last_to_close = writer.run(jobs);
             // Errs when the last reader has dropped its end.
             let _ = readers_gone.recv();
+        }
+        Err(error) => drop(ready.send(Err(error))),
+    }
+}
+
+fn keep_thread(settings: &Settings, pokes: &Receiver<()>, shared: &Shared, ready: Ready) {
+    match connection::open(settings, Role::Keeper) {
+        Ok(conn) => {
+            let _ = ready.send(Ok(()));
+            keeper::run(&conn, pokes, shared, settings.read_only);
         }
         Err(error) => drop(ready.send(Err(error))),
     }
@@ -236,8 +350,8 @@ fn read_thread(settings: &Settings, jobs: &Mutex<Receiver<ReadJob>>, ready: Read
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteStore")
-            .field("path", &self.0.path)
-            .field("read_only", &self.0.read_only)
+            .field("path", &self.0.settings.path)
+            .field("read_only", &self.0.settings.read_only)
             .field("closed", &self.0.senders().is_err())
             .finish_non_exhaustive()
     }
@@ -251,7 +365,7 @@ impl Store for SqliteStore {
     }
 
     async fn get(&self, keys: &[CellKey]) -> Result<Vec<Option<Cell>>, StoreError> {
-        let (keys, clock) = (keys.to_vec(), self.0.clock.clone());
+        let (keys, clock) = (keys.to_vec(), self.0.settings.clock.clone());
         self.read(move |conn| reader::get(conn, &keys, clock.wall())).await
     }
 
@@ -261,8 +375,79 @@ impl Store for SqliteStore {
         after: Option<&CellKey>,
         limit: usize,
     ) -> Result<Vec<(CellKey, Cell)>, StoreError> {
-        let (prefix, after, clock) = (prefix.to_owned(), after.cloned(), self.0.clock.clone());
+        let (prefix, after, clock) = (prefix.to_owned(), after.cloned(), self.0.settings.clock.clone());
         self.read(move |conn| reader::scan(conn, &prefix, after.as_ref(), limit, clock.wall())).await
+    }
+
+    async fn read_log(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let log = log.clone();
+        self.read(move |conn| reader::logs::read(conn, &log, from, limit)).await
+    }
+
+    async fn open_logs(
+        &self,
+        kind: &str,
+        after: Option<&LogId>,
+        limit: usize,
+    ) -> Result<Vec<LogId>, StoreError> {
+        let (kind, after) = (kind.to_owned(), after.cloned());
+        self.read(move |conn| reader::logs::open(conn, &kind, after.as_ref(), limit)).await
+    }
+
+    async fn logs(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<LogInfo>, StoreError> {
+        let after = after.cloned();
+        self.read(move |conn| reader::logs::list(conn, after.as_ref(), limit)).await
+    }
+
+    async fn receive(
+        &self,
+        queue: &QueueName,
+        max: usize,
+        visibility: Duration,
+    ) -> Result<Vec<Received>, StoreError> {
+        let queue = queue.clone();
+        self.write(|reply| Work::Receive { queue, max, visibility, reply }).await
+    }
+
+    async fn peek(
+        &self,
+        queue: &QueueName,
+        state: Option<MessageState>,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<QueueItem>, StoreError> {
+        let (queue, clock) = (queue.clone(), self.0.settings.clock.clone());
+        self.read(move |conn| reader::queues::peek(conn, &queue, state, after, limit, clock.wall())).await
+    }
+
+    async fn depth(&self, queue: &QueueName) -> Result<Depth, StoreError> {
+        let (queue, clock) = (queue.clone(), self.0.settings.clock.clone());
+        self.read(move |conn| reader::queues::depth(conn, &queue, clock.wall())).await
+    }
+
+    async fn ready(&self, queue: &QueueName) -> Result<(), StoreError> {
+        // Listens before it looks: what comes in between is not missed.
+        let mut touched = pin!(self.0.shared.touched.notified());
+        touched.as_mut().enable();
+        let _waiting = self.0.shared.wait();
+        // The keeper, which may sleep for long, has somebody to look out for.
+        self.0.senders()?.pokes.send(()).map_err(|_| lost().not_applied())?;
+        let name = queue.clone();
+        let next = self.read(move |conn| reader::queues::next(conn, &name)).await?;
+        let clock = &self.0.settings.clock;
+        let wait = next.map_or(LOOK_AGAIN, |at| at.since(clock.wall()).min(LOOK_AGAIN));
+        if !wait.is_zero() {
+            tokio::select! {
+                () = touched => {}
+                () = clock.sleep(wait) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn queues(&self, after: Option<&QueueName>, limit: usize) -> Result<Vec<QueueName>, StoreError> {
+        let after = after.cloned();
+        self.read(move |conn| reader::queues::list(conn, after.as_ref(), limit)).await
     }
 
     async fn lease(&self, key: &CellKey, owner: &str, ttl: Duration) -> Result<Option<Fence>, StoreError> {
@@ -272,12 +457,14 @@ impl Store for SqliteStore {
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
-        Ok(self.0.clock.wall())
+        Ok(self.0.settings.clock.wall())
     }
 
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::NONE;
         capabilities.cells = true;
+        capabilities.logs = true;
+        capabilities.queues = true;
         capabilities.leases = true;
         capabilities.durable = true;
         capabilities.shared = true;

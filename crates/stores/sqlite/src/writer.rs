@@ -4,13 +4,23 @@
 //! runs in a savepoint of its own, so one that fails undoes nobody else. The transaction is short, because other
 //! processes wait for its lock.
 
+mod logs;
+mod queues;
+
 use crate::error::from_sqlite;
+use crate::keeper::{self, CHECKPOINT_FRAMES, Shared};
 use martlet_base::{Clock, ClockHold, Moment, Timestamp};
 use martlet_store::{
-    CellKey, Committed, Expect, Fence, StoreError, StoreErrorKind, Version, Write, WriteBatch,
+    CellKey, Committed, Expect, Fence, Outcome, QueueName, Received, StoreError, StoreErrorKind, Version,
+    Write, WriteBatch,
 };
+use queues::Counts;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::sync::mpsc::Receiver;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -20,7 +30,11 @@ const GROUP_COMMITS: usize = 256;
 
 /// Expired cells are deleted this often, and this many at a time.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-const SWEEP_CELLS: u32 = 512;
+const SWEEP_ROWS: u32 = 512;
+
+/// When the keeper does not keep up and the write-ahead log has grown by so many frames, the writer folds the rest in
+/// itself, and the log begins anew: 32 MiB.
+const TOO_MANY_FRAMES: usize = 8 * CHECKPOINT_FRAMES;
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -31,9 +45,31 @@ pub(crate) struct Job {
 }
 
 pub(crate) enum Work {
-    Commit { batch: WriteBatch, reply: Reply<Committed> },
-    Lease { key: CellKey, owner: String, ttl: Duration, reply: Reply<Option<Fence>> },
+    Commit {
+        batch: WriteBatch,
+        reply: Reply<Committed>,
+    },
+    /// With statements of the program's own: they run behind the batch, and say whether they succeeded.
+    With {
+        batch: WriteBatch,
+        own: OwnStatements,
+        reply: Reply<Committed>,
+    },
+    Lease {
+        key: CellKey,
+        owner: String,
+        ttl: Duration,
+        reply: Reply<Option<Fence>>,
+    },
+    Receive {
+        queue: QueueName,
+        max: usize,
+        visibility: Duration,
+        reply: Reply<Vec<Received>>,
+    },
 }
+
+pub(crate) type OwnStatements = Box<dyn FnOnce(&Connection) -> bool + Send>;
 
 /// An answer that waits for the fate of the transaction: `Some` is the error that undid all of it.
 type Answer = Box<dyn FnOnce(Option<&StoreError>)>;
@@ -53,7 +89,10 @@ impl Job {
     /// Answers without having tried.
     fn refuse(self, error: &StoreError) {
         match self.work {
-            Work::Commit { reply, .. } => answer(reply, Err(error.clone()), self.hold)(None),
+            Work::Commit { reply, .. } | Work::With { reply, .. } => {
+                answer(reply, Err(error.clone()), self.hold)(None);
+            }
+            Work::Receive { reply, .. } => answer(reply, Err(error.clone()), self.hold)(None),
             Work::Lease { reply, .. } => answer(reply, Err(error.clone()), self.hold)(None),
         }
     }
@@ -65,19 +104,80 @@ pub(crate) struct Writer {
     /// Real time: how long a transaction holds the lock does not depend on a simulated clock.
     real: Clock,
     swept: Moment,
+    shared: Arc<Shared>,
+    keeper: Sender<()>,
+    /// Frames of the write-ahead log when the writer last folded it in itself.
+    folded: usize,
+
+    // What belongs to the transaction that is open.
+    /// The version of the last commit and the number of the last message, of whichever process.
+    version: u64,
+    message: u64,
+    /// Whether a queue was touched, so that those who wait are woken.
+    touched: bool,
+    counts: HashMap<i64, Counts>,
+    /// What belongs to the job under way: it goes when the job is undone.
+    job_counts: Vec<(i64, Counts)>,
+    job_queues: Vec<QueueName>,
+    /// Rows of queues, which never change.
+    queues: HashMap<QueueName, i64>,
 }
 
 impl Writer {
-    pub(crate) fn new(conn: Connection, clock: Clock) -> Self {
+    pub(crate) fn new(
+        mut conn: Connection,
+        clock: Clock,
+        shared: Arc<Shared>,
+        keeper: Sender<()>,
+    ) -> rusqlite::Result<Self> {
         let real = Clock::system();
         let swept = real.now();
-        Self { conn, clock, real, swept }
+        let frames = Arc::clone(&shared);
+        conn.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: i32| {
+            frames.frames.store(usize::try_from(count).unwrap_or(0), Ordering::Relaxed);
+            frames.commits.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Self {
+            conn,
+            clock,
+            real,
+            swept,
+            shared,
+            keeper,
+            folded: 0,
+            version: 0,
+            message: 0,
+            touched: false,
+            counts: HashMap::new(),
+            job_counts: Vec::new(),
+            job_queues: Vec::new(),
+            queues: HashMap::new(),
+        })
     }
 
-    /// Works until the store is closed and everything that was sent before is done.
-    pub(crate) fn run(&mut self, jobs: &Receiver<Job>) {
+    /// Works until the store is closed and everything that was sent before is done. Returns the connection, which must be
+    /// the last one to be closed.
+    pub(crate) fn run(mut self, jobs: &Receiver<Job>) -> Connection {
         while let Ok(first) = jobs.recv() {
             self.group(first, jobs);
+            self.look_after_the_log();
+        }
+        self.conn
+    }
+
+    fn look_after_the_log(&mut self) {
+        let frames = self.shared.frames.load(Ordering::Relaxed);
+        if frames < self.folded {
+            self.folded = 0;
+        }
+        if frames >= self.folded + TOO_MANY_FRAMES {
+            // The keeper has done most of it.
+            self.folded = frames;
+            keeper::checkpoint(&self.conn, "PASSIVE");
+        } else if frames >= CHECKPOINT_FRAMES {
+            // The store is being closed when nobody listens any more.
+            let _ = self.keeper.send(());
         }
     }
 
@@ -87,23 +187,20 @@ impl Writer {
 
     /// One transaction.
     fn group(&mut self, first: Job, jobs: &Receiver<Job>) {
-        let mut version = match self.begin() {
-            Ok(version) => version,
-            Err(error) => {
-                // Whoever waited meanwhile would only wait for the same lock again.
-                first.refuse(&error);
-                jobs.try_iter().for_each(|job| job.refuse(&error));
-                return;
-            }
-        };
+        if let Err(error) = self.begin() {
+            // Whoever waited meanwhile would only wait for the same lock again.
+            first.refuse(&error);
+            jobs.try_iter().for_each(|job| job.refuse(&error));
+            return;
+        }
         let started = self.real.now();
         let mut answers = Vec::new();
         let mut next = Some(first);
         while let Some(job) = next {
-            version += 1;
-            let (answer, error) = self.job(job, version);
+            let (answer, error) = self.job(job);
             answers.push(answer);
             if self.conn.is_autocommit() {
+                self.forget();
                 // Out of space or an I/O error: SQLite has rolled the whole transaction back.
                 let error = error.unwrap_or_else(|| {
                     StoreError::new(StoreErrorKind::Unavailable, "SQLite rolled the transaction back")
@@ -115,33 +212,48 @@ impl Writer {
             let full = answers.len() >= GROUP_COMMITS || self.real.now().since(started) >= GROUP_TIME;
             next = if full { None } else { jobs.try_recv().ok() };
         }
-        let undone = self.finish(version).err();
+        let undone = self.finish().err();
+        if self.touched && undone.is_none() {
+            self.shared.touched.notify_waiters();
+        }
         answers.into_iter().for_each(|answer| answer(undone.as_ref()));
     }
 
-    /// Takes the write lock; returns the version of the last commit, of whichever process.
-    fn begin(&self) -> Result<u64, StoreError> {
+    /// Takes the write lock and reads how far the numbers are.
+    fn begin(&mut self) -> Result<(), StoreError> {
+        (self.touched, self.version, self.message) = (false, 0, 0);
         let begin = || {
             self.sql("BEGIN IMMEDIATE")?;
-            let sql = "SELECT value FROM martlet_meta WHERE name = 'version'";
-            self.conn.prepare_cached(sql)?.query_row([], |row| row.get(0))
+            let sql = "SELECT (SELECT value FROM martlet_meta WHERE name = 'version'), \
+                       (SELECT value FROM martlet_meta WHERE name = 'message')";
+            self.conn.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         };
-        begin().map_err(|error| {
+        (self.version, self.message) = begin().map_err(|error| {
             self.roll_back();
             from_sqlite("cannot begin", &error).not_applied()
-        })
+        })?;
+        Ok(())
     }
 
-    fn finish(&mut self, version: u64) -> Result<(), StoreError> {
-        let result = self.sweep().and_then(|()| {
-            let sql = "UPDATE martlet_meta SET value = ?1 WHERE name = 'version'";
-            self.conn.prepare_cached(sql)?.execute([version])?;
+    fn finish(&mut self) -> Result<(), StoreError> {
+        let result = self.sweep().and_then(|()| self.write_counts()).and_then(|()| {
+            // The same values again, when somebody only looked, would still be a write and a sync.
+            let sql = "UPDATE martlet_meta SET value = CASE name WHEN 'version' THEN ?1 ELSE ?2 END \
+                       WHERE (name = 'version' AND value < ?1) OR (name = 'message' AND value < ?2)";
+            self.conn.prepare_cached(sql)?.execute([self.version, self.message])?;
             self.sql("COMMIT")
         });
         result.map_err(|error| {
             self.roll_back();
+            self.forget();
             from_sqlite("cannot commit", &error)
         })
+    }
+
+    /// The transaction was undone: what was remembered of it does not hold.
+    fn forget(&mut self) {
+        self.counts.clear();
+        self.queues.clear();
     }
 
     fn roll_back(&self) {
@@ -159,30 +271,104 @@ impl Writer {
         self.swept = now;
         let sql = "DELETE FROM martlet_cell WHERE key IN \
                    (SELECT key FROM martlet_cell WHERE expires <= ?1 ORDER BY expires LIMIT ?2)";
-        self.conn.prepare_cached(sql)?.execute(params![self.clock.wall().as_micros(), SWEEP_CELLS])?;
+        let wall = self.clock.wall().as_micros();
+        self.conn.prepare_cached(sql)?.execute(params![wall, SWEEP_ROWS])?;
+        let sql = "DELETE FROM martlet_dedup WHERE (queue, key) IN \
+                   (SELECT queue, key FROM martlet_dedup WHERE until <= ?1 ORDER BY until LIMIT ?2)";
+        self.conn.prepare_cached(sql)?.execute(params![wall, SWEEP_ROWS])?;
         Ok(())
     }
 
-    /// Runs one job in a savepoint; also tells its error, in case it undid more than the job.
-    fn job(&self, job: Job, version: u64) -> (Answer, Option<StoreError>) {
+    /// Runs one job; also tells its error, in case it undid more than the job.
+    fn job(&mut self, job: Job) -> (Answer, Option<StoreError>) {
+        fn done<T: 'static>(
+            reply: Reply<T>,
+            result: Result<T, StoreError>,
+            hold: ClockHold,
+        ) -> (Answer, Option<StoreError>) {
+            let error = result.as_ref().err().cloned();
+            (answer(reply, result, hold), error)
+        }
         match job.work {
             Work::Commit { batch, reply } => {
-                let result = self.isolated(|| self.commit(&batch, version));
-                let error = result.as_ref().err().cloned();
-                (answer(reply, result, job.hold), error)
+                self.version += 1;
+                let result = if is_one_statement(&batch) {
+                    let result = self.commit(&batch);
+                    self.settle_job(result.is_ok());
+                    result
+                } else {
+                    self.isolated(|writer| writer.commit(&batch))
+                };
+                done(reply, result, job.hold)
+            }
+            Work::With { batch, own, reply } => {
+                self.version += 1;
+                let result = self.isolated(|writer| {
+                    let committed = writer.commit(&batch)?;
+                    writer.own(own)?;
+                    Ok(committed)
+                });
+                done(reply, result, job.hold)
             }
             Work::Lease { key, owner, ttl, reply } => {
-                let result = self.isolated(|| self.lease(&key, &owner, ttl));
-                let error = result.as_ref().err().cloned();
-                (answer(reply, result, job.hold), error)
+                let result = self.isolated(|writer| writer.lease(&key, &owner, ttl));
+                done(reply, result, job.hold)
+            }
+            Work::Receive { queue, max, visibility, reply } => {
+                // Nobody waits for it any more: what is not wanted is not hidden from others.
+                let result = if reply.is_closed() {
+                    Ok(Vec::new())
+                } else {
+                    self.isolated(|writer| writer.receive(&queue, max, visibility))
+                };
+                done(reply, result, job.hold)
             }
         }
     }
 
-    fn isolated<T>(&self, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// Runs the program's own statements.
+    fn own(&self, own: OwnStatements) -> Result<(), StoreError> {
+        let invalid = |what| StoreError::new(StoreErrorKind::Invalid, what);
+        match catch_unwind(AssertUnwindSafe(|| own(&self.conn))) {
+            Ok(_) if self.conn.is_autocommit() => {
+                Err(invalid("the program's own statements ended the transaction: it was rolled back"))
+            }
+            Ok(true) => Ok(()),
+            Ok(false) => Err(invalid("the program's own statements failed")),
+            Err(_) => Err(invalid("the program's own statements panicked")),
+        }
+    }
+
+    /// What a job counted goes to the transaction, or is forgotten with the job.
+    fn settle_job(&mut self, done: bool) {
+        for (queue, counts) in self.job_counts.drain(..) {
+            if done {
+                self.counts.entry(queue).or_default().add(counts);
+            }
+        }
+        for queue in self.job_queues.drain(..) {
+            if !done {
+                self.queues.remove(&queue);
+            }
+        }
+    }
+
+    fn isolated<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let result = self.in_savepoint(work);
+        self.settle_job(result.is_ok());
+        result
+    }
+
+    fn in_savepoint<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         self.sql("SAVEPOINT job")
             .map_err(|error| from_sqlite("cannot set a savepoint", &error).not_applied())?;
-        let result = work();
+        let result = work(self);
         if !self.conn.is_autocommit() {
             let undo = if result.is_err() { self.sql("ROLLBACK TO job") } else { Ok(()) };
             if let Err(error) = undo.and_then(|()| self.sql("RELEASE job")) {
@@ -194,15 +380,20 @@ impl Writer {
         result
     }
 
-    fn commit(&self, batch: &WriteBatch, version: u64) -> Result<Committed, StoreError> {
+    fn commit(&mut self, batch: &WriteBatch) -> Result<Committed, StoreError> {
         let now = self.clock.wall();
+        let mut committed = Committed::new(Version::from_u64(self.version));
         for (index, write) in batch.writes().iter().enumerate() {
-            self.write(write, version, now).map_err(|error| error.at_write(index, write))?;
+            match self.write(write, now).map_err(|error| error.at_write(index, write))? {
+                Outcome::Done => {}
+                outcome => committed = committed.with_outcome(index, outcome),
+            }
+            self.touched |= Self::wakes(write);
         }
-        Ok(Committed::new(Version::from_u64(version)))
+        Ok(committed)
     }
 
-    fn write(&self, write: &Write, version: u64, now: Timestamp) -> Result<(), StoreError> {
+    fn write(&mut self, write: &Write, now: Timestamp) -> Result<Outcome, StoreError> {
         // Nothing of this job is applied when one of its statements fails: the savepoint is rolled back.
         let failed = |error: rusqlite::Error| from_sqlite("cannot write", &error).not_applied();
         match write {
@@ -211,7 +402,8 @@ impl Writer {
                 let sql = "INSERT INTO martlet_cell (key, version, expires, value) VALUES (?1, ?2, ?3, ?4) \
                            ON CONFLICT (key) DO UPDATE SET \
                            version = excluded.version, expires = excluded.expires, value = excluded.value";
-                let values = params![key.as_str(), version, expires.map(Timestamp::as_micros), &**value];
+                let expires = expires.map(Timestamp::as_micros);
+                let values = params![key.as_str(), self.version, expires, &**value];
                 self.conn.prepare_cached(sql).and_then(|mut put| put.execute(values)).map_err(failed)?;
             }
             Write::DeleteCell { key, expect } => {
@@ -223,25 +415,41 @@ impl Writer {
                     .map_err(failed)?;
             }
             Write::CheckCell { key, expect } => self.expect(key, *expect, now)?,
-            Write::CheckFence { fence } => {
-                let sql = "SELECT token FROM martlet_lease WHERE key = ?1";
-                let latest = self
-                    .conn
-                    .prepare_cached(sql)
-                    .and_then(|mut find| find.query_row([fence.key().as_str()], |row| row.get(0)).optional())
-                    .map_err(failed)?;
-                if latest != Some(fence.token()) {
-                    return Err(StoreError::stale_fence(fence, latest));
-                }
+            Write::CheckFence { fence } => self.check(fence)?,
+            Write::Append { log, fence, record, appended } => {
+                fence.iter().try_for_each(|fence| self.check(fence))?;
+                return self.append(log, record, appended.unwrap_or(now)).map(Outcome::Appended);
             }
+            Write::Seal { log, fence } => {
+                fence.iter().try_for_each(|fence| self.check(fence))?;
+                self.seal(log, now)?;
+            }
+            Write::DeleteLog { log } => self.delete_log(log)?,
+            Write::Enqueue { queue, message } => return self.enqueue(queue, message, now),
+            Write::Restore { queue, item } => return self.restore(queue, item, now),
+            Write::Ack { receipt }
+            | Write::RetryAt { receipt, .. }
+            | Write::Heartbeat { receipt, .. }
+            | Write::Bury { receipt, .. } => self.settle(receipt, write, now)?,
+            Write::Edit { queue, message, .. }
+            | Write::Replay { queue, message, .. }
+            | Write::Discard { queue, message } => self.operate(queue, *message, write, now)?,
             _ => {
-                return Err(StoreError::new(
-                    StoreErrorKind::Unsupported,
-                    "kept neither as cell nor as lease",
-                ));
+                let detail = "this version of martlet-sqlite does not know the write";
+                return Err(StoreError::new(StoreErrorKind::Unsupported, detail));
             }
         }
-        Ok(())
+        Ok(Outcome::Done)
+    }
+
+    fn check(&self, fence: &Fence) -> Result<(), StoreError> {
+        let sql = "SELECT token FROM martlet_lease WHERE key = ?1";
+        let latest = self
+            .conn
+            .prepare_cached(sql)
+            .and_then(|mut find| find.query_row([fence.key().as_str()], |row| row.get(0)).optional())
+            .map_err(|error| from_sqlite("cannot read", &error).not_applied())?;
+        if latest == Some(fence.token()) { Ok(()) } else { Err(StoreError::stale_fence(fence, latest)) }
     }
 
     fn expect(&self, key: &CellKey, expect: Expect, now: Timestamp) -> Result<(), StoreError> {
@@ -285,5 +493,21 @@ impl Writer {
         let values = params![key.as_str(), owner, token, (now + ttl).as_micros()];
         self.conn.prepare_cached(sql).and_then(|mut put| put.execute(values)).map_err(failed)?;
         Ok(Some(Fence::new(key.clone(), token)))
+    }
+}
+
+/// A batch that changes nothing but by one statement, which SQLite undoes by itself when it fails: it needs no savepoint.
+fn is_one_statement(batch: &WriteBatch) -> bool {
+    match batch.writes() {
+        [] => true,
+        [Write::Enqueue { message, .. }] => message.dedup.is_none() && message.order_key.is_none(),
+        [one] => matches!(
+            one,
+            Write::PutCell { .. }
+                | Write::DeleteCell { .. }
+                | Write::CheckCell { .. }
+                | Write::CheckFence { .. }
+        ),
+        _ => false,
     }
 }

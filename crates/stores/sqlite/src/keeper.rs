@@ -1,0 +1,95 @@
+//! The thread that looks after the file: it folds the write-ahead log in, so that no commit has to, and sees when another
+//! process has written, so that those who wait for messages need not poll.
+
+use rusqlite::Connection;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Frames of the write-ahead log beyond which it is folded in: 4 MiB.
+pub(crate) const CHECKPOINT_FRAMES: usize = 1_000;
+
+/// How often to look whether another process has written, while somebody waits for a message.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// After so long without a commit, the write-ahead log is folded in and cut to nothing.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What the threads of a store tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// Frames in the write-ahead log after the last commit.
+    pub(crate) frames: AtomicUsize,
+    /// Commits so far.
+    pub(crate) commits: AtomicUsize,
+    /// How many wait for a message.
+    waiting: AtomicUsize,
+    /// Told of each transaction that touched a queue, in this process or another.
+    pub(crate) touched: Notify,
+}
+
+/// Counts somebody who waits, as long as it lives.
+pub(crate) struct Waiting(Arc<Shared>);
+
+impl Shared {
+    pub(crate) fn wait(self: &Arc<Self>) -> Waiting {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        Waiting(Arc::clone(self))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Works until the store is closed. Whoever wants attention sends a poke.
+pub(crate) fn run(conn: &Connection, pokes: &Receiver<()>, shared: &Shared, read_only: bool) {
+    let mut seen = data_version(conn);
+    let (mut commits, mut quiet) = (0, Duration::ZERO);
+    // The counts of commits at which the log was last folded in, and cut.
+    let (mut folded, mut cut) = (None, None);
+    loop {
+        let waiting = shared.waiting.load(Ordering::SeqCst) > 0;
+        let pause = if waiting { LOOK_EVERY } else { IDLE };
+        match pokes.recv_timeout(pause) {
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => quiet += pause,
+            Ok(()) => while pokes.try_recv().is_ok() {},
+        }
+        if waiting {
+            let version = data_version(conn);
+            if version != seen {
+                seen = version;
+                shared.touched.notify_waiters();
+            }
+        }
+        let count = shared.commits.load(Ordering::Relaxed);
+        if count != commits {
+            (commits, quiet) = (count, Duration::ZERO);
+        }
+        if read_only {
+            continue;
+        }
+        if shared.frames.load(Ordering::Relaxed) >= CHECKPOINT_FRAMES && folded != Some(count) {
+            folded = Some(count);
+            checkpoint(conn, "PASSIVE");
+        } else if quiet >= IDLE && cut != Some(count) && checkpoint(conn, "TRUNCATE") {
+            // Otherwise somebody reads: there will be another second.
+            cut = Some(count);
+        }
+    }
+}
+
+/// Whether it did all there was to do. What fails here fails again, and louder, in the next commit.
+pub(crate) fn checkpoint(conn: &Connection, mode: &str) -> bool {
+    let sql = format!("PRAGMA wal_checkpoint({mode})");
+    conn.query_row(&sql, [], |row| row.get::<_, bool>(0)).is_ok_and(|busy| !busy)
+}
+
+fn data_version(conn: &Connection) -> Option<i64> {
+    conn.pragma_query_value(None, "data_version", |row| row.get(0)).ok()
+}
