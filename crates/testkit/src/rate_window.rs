@@ -128,6 +128,7 @@ mod tests {
         let mut window = RateWindow::new(1, Duration::from_secs(1));
         window.arrive(at(5_000));
         assert!(!window.arrive(at(4_000)).admitted);
+        assert_eq!(window.arrivals_within(at(5_100), Duration::from_millis(500)), 2);
     }
 
     #[test]

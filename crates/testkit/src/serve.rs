@@ -33,7 +33,8 @@ pub struct SimServer {
 
 impl SimServer {
     /// Serves `simulator` on `addr` (port 0: a free one). What it stored under `sim/<name>/` is restored before the first
-    /// request; what a reply stores is committed before the answer leaves, and when that fails the answer is a 500.
+    /// request; what a reply stores is committed before the answer leaves. When that fails the answer is a 500, and the write goes
+    /// with the next commit: the simulator itself has made it already.
     ///
     /// # Errors
     /// The address cannot be bound, or the store cannot be read.

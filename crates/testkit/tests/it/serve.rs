@@ -1,9 +1,13 @@
 use crate::Echo;
-use martlet_base::Clock;
-use martlet_store::{CellKey, MemoryStore, Store};
+use async_trait::async_trait;
+use martlet_base::{Clock, Timestamp};
+use martlet_store::{
+    Capabilities, Cell, CellKey, Committed, MemoryStore, Store, StoreError, StoreErrorKind, WriteBatch,
+};
 use martlet_testkit::SimServer;
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -173,6 +177,70 @@ async fn a_write_that_cannot_be_stored_is_a_500() {
     let mut stream = send(&server, &format!("/put/{}/1", "k".repeat(600))).await;
     let (head, _) = answer(&mut stream).await;
     assert!(head.starts_with("HTTP/1.1 500 "), "{head}");
+}
+
+/// Notes how large each batch is, and fails while it is told to.
+#[derive(Debug)]
+struct Watched {
+    inner: MemoryStore,
+    batches: Mutex<Vec<usize>>,
+    down: AtomicBool,
+}
+
+#[async_trait]
+impl Store for Watched {
+    async fn commit(&self, batch: WriteBatch) -> Result<Committed, StoreError> {
+        self.batches.lock().unwrap().push(batch.len());
+        if self.down.load(Ordering::SeqCst) {
+            return Err(StoreError::new(StoreErrorKind::Unavailable, "down"));
+        }
+        self.inner.commit(batch).await
+    }
+
+    async fn get(&self, keys: &[CellKey]) -> Result<Vec<Option<Cell>>, StoreError> {
+        self.inner.get(keys).await
+    }
+
+    async fn scan(
+        &self,
+        prefix: &str,
+        after: Option<&CellKey>,
+        limit: usize,
+    ) -> Result<Vec<(CellKey, Cell)>, StoreError> {
+        self.inner.scan(prefix, after, limit).await
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.inner.now().await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+}
+
+#[tokio::test]
+async fn each_write_is_committed_once_and_what_failed_goes_with_the_next() {
+    let watched = Arc::new(Watched {
+        inner: MemoryStore::new(Clock::system()),
+        batches: Mutex::default(),
+        down: AtomicBool::new(false),
+    });
+    let server = start(Some(watched.clone())).await;
+    for (down, path, status) in [
+        (false, "/put/a/1", 200),
+        (true, "/put/b/2", 500),
+        (true, "/read", 200),
+        (false, "/put/c/3", 200),
+        (false, "/put/d/4", 200),
+    ] {
+        watched.down.store(down, Ordering::SeqCst);
+        let mut stream = send(&server, path).await;
+        let (head, _) = answer(&mut stream).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {head}");
+    }
+    assert_eq!(*watched.batches.lock().unwrap(), [1, 1, 2, 1]);
+    assert_eq!(watched.scan("sim/echo/", None, 10).await.unwrap().len(), 4);
 }
 
 #[tokio::test]
