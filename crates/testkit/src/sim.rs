@@ -68,6 +68,12 @@ impl SimRequest {
         serde_json::from_slice(&self.body).ok()
     }
 
+    /// The body's pairs, when it is `application/x-www-form-urlencoded`.
+    #[must_use]
+    pub fn form(&self) -> Vec<(String, String)> {
+        url::form_urlencoded::parse(&self.body).into_owned().collect()
+    }
+
     /// The parts of the path, percent-decoded, empty ones left out.
     #[must_use]
     pub fn segments(&self) -> Vec<String> {

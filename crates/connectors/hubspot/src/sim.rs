@@ -5,97 +5,51 @@
 //! * `GET|POST /crm/v3/objects/contacts`, `GET|PATCH|DELETE /crm/v3/objects/contacts/{id}`,
 //!   `POST /crm/v3/objects/contacts/search`, `POST /crm/v3/objects/contacts/batch/{read|create|update|upsert|archive}`,
 //!   `GET /crm/v3/properties/contacts`.
-//! * `GET /_sim/stats`: what it counted, as JSON, without a token and outside every limit.
+//! * `POST /oauth/v1/token` and `/oauth/v3/token`, when [`SimOptions::oauth`] is set: the refresh-token grant, outside the limits.
+//! * `GET /_sim/stats`: what it counted, as JSON ([`SimStats`]), without a token and outside every limit.
+//! * `POST /_sim/{edit|delete|merge|touch}?contacts=5`, `POST /_sim/{revoke|repair|spend-day}`: what the methods of
+//!   [`HubSpotSim`] with these names do.
+//!
+//! It makes no trouble unless asked: [`SimOptions::with_trouble`], or a
+//! [`FaultPlan`](martlet_testkit::FaultPlan) of your own.
 //!
 //! The seed gives names in many scripts, contacts without an address, with one that only HubSpot accepts, opted-out and
 //! archived ones, and thousands that share one `lastmodifieddate`; see [`seed_contact`].
 
 mod data;
+mod oauth;
+mod options;
 mod reply;
 mod search;
 mod seed;
+mod world;
 
+pub use options::{SimOAuth, SimOptions, SimStats, default_faults};
 pub use seed::{SeedContact, archived_contacts, seed_contact};
 
 use data::{Data, Object, PROPERTIES, Stored, iso};
 use http::Method;
-use martlet_testkit::{Arrival, QuotaUse, RateWindow, SimReply, SimRequest, SimTime, SimWrite, Simulator};
+use martlet_base::Timestamp;
+use martlet_testkit::{
+    Arrival, FaultKind, Faults, QuotaUse, RateWindow, SimReply, SimRequest, SimTime, SimWrite, Simulator,
+};
+use oauth::{Access, Grant};
 use reply::Failure;
 use search::SearchRequest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use world::World;
 
 /// What HubSpot gives when no property is asked for.
 const DEFAULT_PROPERTIES: [&str; 6] =
     ["createdate", "email", "firstname", "hs_object_id", "lastmodifieddate", "lastname"];
 /// What it gives in any case.
 const ALWAYS: [&str; 3] = ["createdate", "hs_object_id", "lastmodifieddate"];
-
-/// How a [`HubSpotSim`] is set up.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SimOptions {
-    /// Living contacts; another half a percent is archived.
-    pub contacts: u64,
-    /// The seed of all of them.
-    pub seed: u64,
-    /// Requests in any ten seconds, searches apart.
-    pub per_ten_seconds: u32,
-    /// Searches in any second.
-    pub search_per_second: u32,
-    /// The access token that is accepted.
-    pub token: String,
-}
-
-impl Default for SimOptions {
-    /// 1,000 contacts of seed 42, the limits of the free plan, the token `pat-sim`.
-    fn default() -> Self {
-        Self {
-            contacts: 1_000,
-            seed: 42,
-            per_ten_seconds: 100,
-            search_per_second: 5,
-            token: "pat-sim".into(),
-        }
-    }
-}
-
-impl fmt::Debug for SimOptions {
-    /// Without the token: it may be a real one by mistake.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimOptions")
-            .field("contacts", &self.contacts)
-            .field("seed", &self.seed)
-            .field("per_ten_seconds", &self.per_ten_seconds)
-            .field("search_per_second", &self.search_per_second)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What a simulator counted: the JSON of `GET /_sim/stats`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct SimStats {
-    /// All requests but those for these numbers.
-    pub requests: u64,
-    /// Requests answered with 429: arrivals beyond a window.
-    pub violations: u64,
-    /// How much of the ten-second limit the last reading of the list used: once a second from its tenth second on, the requests
-    /// of the last ten seconds over the limit, averaged; 1 when it was shorter. A reading begins with a request for the first
-    /// page.
-    pub quota_use_ratio: f64,
-    /// Contacts given out by lists.
-    pub listed: u64,
-    /// Searches.
-    pub searches: u64,
-    /// Contacts created, changed or archived.
-    pub written: u64,
-}
 
 /// A simulated HubSpot account. See the [module](self).
 pub struct HubSpotSim {
@@ -105,32 +59,71 @@ pub struct HubSpotSim {
 
 #[derive(Debug)]
 struct State {
+    seed: u64,
     data: Data,
     /// Everything but searches.
     ten_secondly: RateWindow,
     /// Searches.
     secondly: RateWindow,
+    window: Duration,
     /// The present reading of the list.
     reading: QuotaUse,
     stats: SimStats,
-    daily: u32,
+    day: Day,
+    faults: Faults,
+    grant: Grant,
+    world: World,
+    /// Whether this start handled a request.
+    started: bool,
+    /// Pages of the list that were given out.
+    pages: u64,
+    dirty: Dirty,
 }
 
-/// Requests a day of the free plan. It is told in headers and never enforced: no test runs that long.
+/// The quota of a day.
+#[derive(Clone, Copy, Debug, Default)]
+struct Day {
+    /// Days since 1970, UTC.
+    number: i64,
+    used: u32,
+    /// Somebody else used up the rest.
+    spent: bool,
+}
+
+/// What has to be stored with the next reply.
+#[derive(Debug, Default)]
+struct Dirty {
+    contacts: BTreeSet<u64>,
+    world: bool,
+    grant: bool,
+}
+
+/// Requests a day of the free plan: what answers tell when no other number is set.
 const DAILY: u32 = 250_000;
-const TEN_SECONDS: Duration = Duration::from_secs(10);
+const DAY: i64 = 86_400;
+/// Under these keys its own state is stored; contacts have their ids.
+const WORLD: &str = "world";
+const GRANT: &str = "oauth";
 
 impl HubSpotSim {
     /// An account as `options` say.
     #[must_use]
     pub fn new(options: SimOptions) -> Self {
         let state = State {
-            data: Data::new(options.seed, options.contacts),
-            ten_secondly: RateWindow::new(options.per_ten_seconds, TEN_SECONDS),
+            seed: options.seed,
+            data: Data::new(options.seed, options.contacts, options.one_date, options.search_lag),
+            ten_secondly: RateWindow::new(options.per_ten_seconds, options.window),
             secondly: RateWindow::new(options.search_per_second, Duration::from_secs(1)),
-            reading: QuotaUse::new(options.per_ten_seconds, TEN_SECONDS),
+            window: options.window,
+            reading: QuotaUse::new(options.per_ten_seconds, options.window),
             stats: SimStats::default(),
-            daily: 0,
+            day: Day::default(),
+            faults: Faults::new(&options.faults),
+            grant: options.oauth.as_ref().map(Grant::new).unwrap_or_default(),
+            world: World::default(),
+            started: false,
+            pages: 0,
+            dirty: Dirty::default(),
         };
         Self { options, state: Mutex::new(state) }
     }
@@ -147,16 +140,192 @@ impl HubSpotSim {
         self.lock().stats()
     }
 
+    /// Somebody edits `count` seeded contacts at `now`: `loyalty_tier`, `last_order_value` and the date change. The ids.
+    ///
+    /// This and the other changes of the simulated world draw contacts by the seed, others each time, and at most a tenth of
+    /// all at once. They are stored with the next reply.
+    pub fn edit(&self, count: u64, now: Timestamp) -> Vec<u64> {
+        self.lock().edit(count, millis(now))
+    }
+
+    /// Somebody deletes `count` contacts: `archived=true` lists them. The ids.
+    pub fn delete(&self, count: u64, now: Timestamp) -> Vec<u64> {
+        self.lock().delete(count, millis(now))
+    }
+
+    /// Somebody merges `count` contacts into others: the survivor, which changes, and the one that nothing finds any more.
+    /// The survivor's property `hs_merged_object_ids` names it (unconfirmed).
+    pub fn merge(&self, count: u64, now: Timestamp) -> Vec<(u64, u64)> {
+        self.lock().merge(count, millis(now))
+    }
+
+    /// HubSpot itself touches the first `count` contacts, as its own bulk updates do: all get one `lastmodifieddate`, and
+    /// nothing else changes. Not even the search lags.
+    pub fn touch(&self, count: u64, now: Timestamp) {
+        self.lock().touch(count, millis(now));
+    }
+
+    /// The account's owner takes the OAuth grant back: its access tokens end, and refreshes are refused.
+    pub fn revoke(&self) {
+        self.lock().set_revoked(true);
+    }
+
+    /// The account's owner grants access again: the same refresh token is good.
+    pub fn repair(&self) {
+        self.lock().set_revoked(false);
+    }
+
+    /// Somebody else uses up what is left of the quota of the day that `now` is in.
+    pub fn spend_day(&self, now: Timestamp) {
+        let mut state = self.lock();
+        state.turn_day(now);
+        state.day.spent = true;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn authorized(&self, request: &SimRequest) -> bool {
-        let header = request.header("authorization").unwrap_or_default();
-        header.split_once(' ').is_some_and(|(scheme, token)| {
-            scheme.eq_ignore_ascii_case("bearer") && token.trim() == self.options.token
-        })
+    /// What somebody outside asks of the simulated world.
+    fn control(&self, state: &mut State, request: &SimRequest, what: &[&str], now: SimTime) -> SimReply {
+        let count = request.param("contacts").map_or(Some(1), |text| text.parse::<u64>().ok());
+        let (Some(count), at) = (count, millis(now.wall)) else { return SimReply::status(400) };
+        let done = |ids: Value| SimReply::json(200, &json!({ "contacts": ids }));
+        match (&request.method, what) {
+            (&Method::GET, ["stats"]) => SimReply::json(200, &state.stats()),
+            (&Method::POST, ["edit"]) => done(state.edit(count, at).into()),
+            (&Method::POST, ["delete"]) => done(state.delete(count, at).into()),
+            (&Method::POST, ["merge"]) => done(json!(state.merge(count, at))),
+            (&Method::POST, ["touch"]) => {
+                state.touch(count, at);
+                SimReply::status(204)
+            }
+            (&Method::POST, [what @ ("revoke" | "repair")]) => {
+                state.set_revoked(*what == "revoke");
+                SimReply::status(204)
+            }
+            (&Method::POST, ["spend-day"]) => {
+                state.turn_day(now.wall);
+                state.day.spent = true;
+                SimReply::status(204)
+            }
+            _ => SimReply::status(404),
+        }
     }
+
+    /// A request to HubSpot.
+    fn answer(&self, state: &mut State, request: &SimRequest, parts: &[&str], now: SimTime) -> SimReply {
+        let options = &self.options;
+        state.stats.requests += 1;
+        let correlation = correlation(options.seed, state.stats.requests);
+        if options.outages.iter().any(|(from, until)| (*from..*until).contains(&now.wall)) {
+            state.stats.during_outage += 1;
+            let kind = match state.stats.during_outage % 2 {
+                1 => FaultKind::Unavailable,
+                _ => FaultKind::ResetBefore,
+            };
+            return kind.reply().expect("both look the same everywhere");
+        }
+        if !state.started {
+            state.started = true;
+            if options.between_runs {
+                state.world.starts += 1;
+                state.dirty.world = true;
+                state.between_runs(millis(now.wall));
+            }
+        }
+        if let (["oauth", "v1" | "v3", "token"], Some(oauth)) = (parts, &options.oauth)
+            && request.method == Method::POST
+        {
+            return state.token(oauth, request, now, &correlation);
+        }
+        let issued = match self.access(state, request, now) {
+            Ok(issued) => issued,
+            Err(failure) => return failure.reply(&correlation),
+        };
+        let class = class_of(request, parts);
+        let is_search = class == "search";
+        let window = if is_search { &mut state.secondly } else { &mut state.ten_secondly };
+        let arrival = window.arrive(now.moment);
+        let is_page = class == "list" && request.param("archived") != Some("true");
+        if is_page && arrival.admitted {
+            state.note_reading(request, now);
+        }
+        let reply = if !arrival.admitted {
+            too_many(if is_search { "SECONDLY" } else { "TEN_SECONDLY_ROLLING" }, &correlation)
+        } else if !state.take_of_day(options.per_day, now.wall) {
+            state.stats.refused_by_day += 1;
+            too_many("DAILY", &correlation)
+        } else {
+            let fault = state.faults.meet(class, request, |kind| match kind {
+                FaultKind::TokenExpired => issued,
+                FaultKind::MemberRejected | FaultKind::Forbidden => false,
+                _ => true,
+            });
+            match fault {
+                Some(kind) if kind.is_instead() => {
+                    if let Some(reply) = kind.reply() {
+                        // Not from HubSpot itself: a proxy knows nothing of quotas.
+                        return reply;
+                    }
+                    state.fault(kind, now, &correlation)
+                }
+                _ => {
+                    if is_page {
+                        state.live_edits(options, millis(now.wall));
+                    }
+                    let reply = state.route(request, parts, millis(now.wall));
+                    let reply = reply.unwrap_or_else(|failure| failure.reply(&correlation));
+                    match fault {
+                        Some(kind) => kind.spoil(reply),
+                        None => reply,
+                    }
+                }
+            }
+        };
+        let per_day = options.per_day.unwrap_or(DAILY);
+        state
+            .quota_headers(reply, is_search, arrival, per_day)
+            .header("x-hubspot-correlation-id", correlation)
+    }
+
+    /// Whether the request comes with an access token that was given out here, and not with the fixed one.
+    fn access(&self, state: &State, request: &SimRequest, now: SimTime) -> Result<bool, Failure> {
+        let header = request.header("authorization").unwrap_or_default();
+        let token = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let token = token.map_or("", |(_, token)| token.trim());
+        if token == self.options.token && !token.is_empty() {
+            return Ok(false);
+        }
+        match state.grant.access(token, now.wall) {
+            Access::Good => Ok(true),
+            Access::Expired => Err(expired()),
+            Access::Unknown => {
+                let message = "Authentication credentials not found. This API supports OAuth 2.0 authentication and you \
+                               can find more details at https://developers.hubspot.com/docs/methods/auth/oauth-overview";
+                Err(Failure::new(401, "INVALID_AUTHENTICATION", message))
+            }
+        }
+    }
+}
+
+/// The category is unconfirmed.
+fn expired() -> Failure {
+    Failure::new(401, "EXPIRED_AUTHENTICATION", "The OAuth token used to make this call expired.")
+}
+
+/// What the fault plan calls it.
+fn class_of(request: &SimRequest, parts: &[&str]) -> &'static str {
+    match parts {
+        ["crm", "v3", "objects", "contacts"] if request.method == Method::GET => "list",
+        ["crm", "v3", "objects", "contacts", "search"] => "search",
+        ["crm", "v3", "objects", "contacts", "batch", ..] => "batch",
+        _ => "object",
+    }
+}
+
+fn millis(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or_default()
 }
 
 impl fmt::Debug for HubSpotSim {
@@ -174,36 +343,34 @@ impl Simulator for HubSpotSim {
         let parts = request.segments();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let mut state = self.lock();
-        if parts == ["_sim", "stats"] {
-            return SimReply::json(200, &state.stats());
-        }
-        state.stats.requests += 1;
-        let correlation = correlation(self.options.seed, state.stats.requests);
-        if !self.authorized(request) {
-            let message = "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can \
-                           find more details at https://developers.hubspot.com/docs/methods/auth/oauth-overview";
-            return Failure::new(401, "INVALID_AUTHENTICATION", message).reply(&correlation);
-        }
-        let is_search = parts.last() == Some(&"search");
-        let window = if is_search { &mut state.secondly } else { &mut state.ten_secondly };
-        let arrival = window.arrive(now.moment);
-        let reply = if arrival.admitted {
-            state.daily += 1;
-            let millis = u64::try_from(now.wall.as_millis()).unwrap_or_default();
-            if parts == ["crm", "v3", "objects", "contacts"] && request.method == Method::GET {
-                state.note_reading(request, now);
-            }
-            state.route(request, &parts, millis).unwrap_or_else(|failure| failure.reply(&correlation))
-        } else {
-            too_many(is_search, &correlation)
+        let reply = match parts.as_slice() {
+            ["_sim", what @ ..] => self.control(&mut state, request, what, now),
+            parts => self.answer(&mut state, request, parts, now),
         };
-        state.quota_headers(reply, is_search, arrival).header("x-hubspot-correlation-id", correlation)
+        let writes = state.dirty_writes();
+        reply.store(writes)
     }
 
     fn restore(&self, key: &str, value: &[u8]) {
         // What cannot be read was not written by this simulator; the seed is as good.
-        if let (Ok(id), Ok(stored)) = (key.parse(), serde_json::from_slice::<Stored>(value)) {
-            self.lock().data.put(id, stored);
+        let mut state = self.lock();
+        match key {
+            WORLD => {
+                if let Ok(world) = serde_json::from_slice::<World>(value) {
+                    state.data.set_touched(world.touched);
+                    state.world = world;
+                }
+            }
+            GRANT => {
+                if let Ok(grant) = serde_json::from_slice(value) {
+                    state.grant = grant;
+                }
+            }
+            _ => {
+                if let (Ok(id), Ok(stored)) = (key.parse(), serde_json::from_slice::<Stored>(value)) {
+                    state.data.put(id, stored);
+                }
+            }
         }
     }
 }
@@ -255,30 +422,108 @@ impl State {
         let mut stats = self.stats.clone();
         stats.violations = self.ten_secondly.violations() + self.secondly.violations();
         stats.quota_use_ratio = self.reading.ratio();
+        stats.faults = self.faults.counts();
+        stats.injected_delay_seconds = self.faults.delay().as_secs_f64();
         stats
     }
 
     fn note_reading(&mut self, request: &SimRequest, now: SimTime) {
-        if request.param("archived") == Some("true") {
-            return;
-        }
         if request.param("after").is_none() {
-            self.reading = QuotaUse::new(self.ten_secondly.limit(), TEN_SECONDS);
+            self.reading = QuotaUse::new(self.ten_secondly.limit(), self.window);
         }
         self.reading.arrive(now.moment);
     }
 
-    fn quota_headers(&self, reply: SimReply, is_search: bool, arrival: Arrival) -> SimReply {
+    fn turn_day(&mut self, now: Timestamp) {
+        let number = now.as_secs().div_euclid(DAY);
+        if self.day.number != number {
+            self.day = Day { number, ..Day::default() };
+        }
+    }
+
+    /// Whether the day has room for one more.
+    fn take_of_day(&mut self, per_day: Option<u32>, now: Timestamp) -> bool {
+        self.turn_day(now);
+        let room = !self.day.spent && per_day.is_none_or(|per_day| self.day.used < per_day);
+        self.day.used += u32::from(room);
+        room
+    }
+
+    fn set_revoked(&mut self, revoked: bool) {
+        self.grant.set_revoked(revoked);
+        self.dirty.grant = true;
+    }
+
+    fn token(&mut self, oauth: &SimOAuth, request: &SimRequest, now: SimTime, correlation: &str) -> SimReply {
+        let common = |kind: FaultKind| kind.reply().is_some() || !kind.is_instead();
+        let fault =
+            self.faults.meet("token", request, |kind| kind != FaultKind::MemberRejected && common(kind));
+        if let Some(reply) = fault.and_then(FaultKind::reply) {
+            return reply;
+        }
+        let reply = self.grant.answer(oauth, self.seed, request, now.wall, correlation);
+        let granted = reply.status == 200;
+        self.stats.refreshes += u64::from(granted);
+        self.stats.refused_refreshes += u64::from(!granted);
+        self.dirty.grant |= granted;
+        match fault {
+            Some(kind) => kind.spoil(reply),
+            None => reply,
+        }
+    }
+
+    /// The faults that HubSpot words in its own way.
+    fn fault(&mut self, kind: FaultKind, now: SimTime, correlation: &str) -> SimReply {
+        if kind == FaultKind::TokenExpired {
+            self.grant.expire();
+            self.dirty.grant = true;
+            return expired().reply(correlation);
+        }
+        // Both order a pause of the same length: by the header, or by the name of the policy.
+        self.reading.pause(now.moment, now.moment + FaultKind::RETRY_AFTER);
+        match kind {
+            FaultKind::RateLimited => too_many("SECONDLY", correlation),
+            _ => too_many("TEN_SECONDLY_ROLLING", correlation)
+                .header("retry-after", FaultKind::RETRY_AFTER.as_secs()),
+        }
+    }
+
+    /// The share of the edits that belongs to this page.
+    fn live_edits(&mut self, options: &SimOptions, now: u64) {
+        let pages = options.contacts.div_ceil(100).max(1);
+        let due = |page: u64| options.live_edits * page.min(pages) / pages;
+        let count = due(self.pages + 1) - due(self.pages);
+        self.pages += 1;
+        if count > 0 {
+            self.edit(count, now);
+        }
+    }
+
+    fn dirty_writes(&mut self) -> Vec<SimWrite> {
+        let dirty = std::mem::take(&mut self.dirty);
+        let json = |value: Result<Vec<u8>, _>| value.expect("texts and numbers serialise as JSON");
+        let mut writes: Vec<_> = dirty.contacts.into_iter().map(|id| self.stored(id)).collect();
+        if dirty.world {
+            writes.push(SimWrite::put(WORLD, json(serde_json::to_vec(&self.world))));
+        }
+        if dirty.grant {
+            writes.push(SimWrite::put(GRANT, json(serde_json::to_vec(&self.grant))));
+        }
+        writes
+    }
+
+    fn quota_headers(&self, reply: SimReply, is_search: bool, arrival: Arrival, per_day: u32) -> SimReply {
+        let left = if self.day.spent { 0 } else { per_day.saturating_sub(self.day.used) };
         let reply = reply
-            .header("x-hubspot-ratelimit-daily", DAILY)
-            .header("x-hubspot-ratelimit-daily-remaining", DAILY.saturating_sub(self.daily));
+            .header("x-hubspot-ratelimit-daily", per_day)
+            .header("x-hubspot-ratelimit-daily-remaining", left);
         if is_search {
             // Searches tell of the day alone.
             return reply;
         }
         let limit = self.ten_secondly.limit();
         reply
-            .header("x-hubspot-ratelimit-interval-milliseconds", TEN_SECONDS.as_millis())
+            .header("x-hubspot-ratelimit-interval-milliseconds", self.window.as_millis())
             .header("x-hubspot-ratelimit-max", limit)
             .header("x-hubspot-ratelimit-remaining", limit.saturating_sub(arrival.in_window))
     }
@@ -289,7 +534,7 @@ impl State {
             (method, ["crm", "v3", "objects", "contacts", rest @ ..]) => match (method, rest) {
                 (&Method::GET, []) => self.list(request),
                 (&Method::POST, []) => self.create(&body(request)?, now),
-                (&Method::POST, ["search"]) => self.search(&body(request)?),
+                (&Method::POST, ["search"]) => self.search(&body(request)?, now),
                 (&Method::POST, ["batch", "read"]) => self.batch_read(&body(request)?, now),
                 (&Method::POST, ["batch", "create"]) => self.batch_write(Write::Create, &body(request)?, now),
                 (&Method::POST, ["batch", "update"]) => self.batch_write(Write::Update, &body(request)?, now),
@@ -333,9 +578,9 @@ impl State {
         Ok(reply)
     }
 
-    fn search(&mut self, request: &SearchRequest) -> Handled {
+    fn search(&mut self, request: &SearchRequest, now: u64) -> Handled {
         self.stats.searches += 1;
-        let found = request.run(&self.data)?;
+        let found = request.run(&self.data, now)?;
         let names: Vec<&str> = request.properties.iter().map(String::as_str).collect();
         let results: Vec<_> = found.objects.iter().map(|object| Shown::new(object, &names)).collect();
         let answer =
@@ -481,9 +726,8 @@ impl State {
     }
 }
 
-/// A 429. HubSpot sends no `Retry-After` with it.
-fn too_many(is_search: bool, correlation: &str) -> SimReply {
-    let policy = if is_search { "SECONDLY" } else { "TEN_SECONDLY_ROLLING" };
+/// A 429. HubSpot sends no `Retry-After` with it, mostly.
+fn too_many(policy: &str, correlation: &str) -> SimReply {
     SimReply::json(
         429,
         &json!({

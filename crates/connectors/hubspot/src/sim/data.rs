@@ -6,6 +6,7 @@ use martlet_base::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 /// Internal name, label, type, field type.
 pub(super) const PROPERTIES: &[(&str, &str, &str, &str)] = &[
@@ -20,6 +21,7 @@ pub(super) const PROPERTIES: &[(&str, &str, &str, &str)] = &[
     ("last_order_value", "Last order value", "number", "number"),
     ("hs_language", "Preferred language", "enumeration", "select"),
     ("hs_email_optout", "Unsubscribed from all email", "enumeration", "booleancheckbox"),
+    ("hs_merged_object_ids", "Merged record IDs", "enumeration", "checkbox"),
     ("hs_object_id", "Record ID", "number", "number"),
     ("createdate", "Create Date", "datetime", "date"),
     ("lastmodifieddate", "Last Modified Date", "datetime", "date"),
@@ -36,6 +38,9 @@ pub(super) struct Stored {
     pub(super) created: u64,
     pub(super) modified: u64,
     pub(super) archived: Option<u64>,
+    /// The contact that it was merged into: it is nowhere any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) merged_into: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -43,15 +48,29 @@ pub(super) struct Data {
     seed: u64,
     living: u64,
     seeded: u64,
+    dates: Dates,
+    /// How long a change stays out of the search, in milliseconds.
+    search_lag: u64,
+    /// What the search sees of contacts that changed: until when, and what (nothing of new ones).
+    unsearched: HashMap<u64, (u64, Option<Stored>)>,
     stored: BTreeMap<u64, Stored>,
     /// Of stored contacts that live, without regard to case.
     emails: HashMap<String, u64>,
 }
 
+/// When seeded contacts were changed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Dates {
+    /// Most at the same time.
+    one: bool,
+    /// The first so many of them all at this time.
+    touched: (u64, u64),
+}
+
 /// A contact, wherever it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Object<'a> {
-    Seeded { seed: u64, index: u64, archived: bool },
+    Seeded { seed: u64, index: u64, archived: bool, dates: Dates },
     Stored(u64, &'a Stored),
 }
 
@@ -78,7 +97,8 @@ impl Object<'_> {
 
     pub(super) fn modified(&self) -> u64 {
         match *self {
-            Self::Seeded { seed, index, .. } => seed::modified(seed, index),
+            Self::Seeded { index, dates: Dates { touched: (count, at), .. }, .. } if index < count => at,
+            Self::Seeded { seed, index, dates, .. } => seed::modified(seed, index, dates.one),
             Self::Stored(_, stored) => stored.modified,
         }
     }
@@ -87,6 +107,13 @@ impl Object<'_> {
         match *self {
             Self::Seeded { archived, .. } => archived.then(|| self.modified()),
             Self::Stored(_, stored) => stored.archived,
+        }
+    }
+
+    pub(super) fn is_living(&self) -> bool {
+        match self {
+            Self::Seeded { archived, .. } => !archived,
+            Self::Stored(_, stored) => stored.archived.is_none() && stored.merged_into.is_none(),
         }
     }
 
@@ -110,23 +137,47 @@ impl Object<'_> {
                 })
                 .collect(),
         };
-        Stored { properties, created: self.created(), modified: self.modified(), archived: self.archived() }
+        Stored {
+            properties,
+            created: self.created(),
+            modified: self.modified(),
+            archived: self.archived(),
+            merged_into: None,
+        }
     }
 }
 
 impl Data {
-    pub(super) fn new(seed: u64, living: u64) -> Self {
+    pub(super) fn new(seed: u64, living: u64, one_date: bool, search_lag: Duration) -> Self {
         let seeded = living + seed::archived_contacts(living);
-        Self { seed, living, seeded, stored: BTreeMap::new(), emails: HashMap::new() }
+        Self {
+            seed,
+            living,
+            seeded,
+            dates: Dates { one: one_date, touched: (0, 0) },
+            search_lag: u64::try_from(search_lag.as_millis()).unwrap_or(u64::MAX),
+            unsearched: HashMap::new(),
+            stored: BTreeMap::new(),
+            emails: HashMap::new(),
+        }
+    }
+
+    /// How many contacts were seeded to live.
+    pub(super) fn seeded_living(&self) -> u64 {
+        self.living
+    }
+
+    pub(super) fn id_at(&self, index: u64) -> u64 {
+        seed::id(self.seed, index)
     }
 
     fn seeded(&self, index: u64) -> Object<'static> {
-        Object::Seeded { seed: self.seed, index, archived: index >= self.living }
+        Object::Seeded { seed: self.seed, index, archived: index >= self.living, dates: self.dates }
     }
 
     pub(super) fn get(&self, id: u64) -> Option<Object<'_>> {
         if let Some(stored) = self.stored.get(&id) {
-            return Some(Object::Stored(id, stored));
+            return Some(Object::Stored(id, stored)).filter(|_| stored.merged_into.is_none());
         }
         let index = seed::index_of(id).filter(|&index| index < self.seeded)?;
         Some(self.seeded(index)).filter(|object| object.id() == id)
@@ -143,7 +194,7 @@ impl Data {
                 )));
             }
         };
-        Ok(found.filter(|object| object.archived().is_none()))
+        Ok(found.filter(Object::is_living))
     }
 
     fn by_email(&self, email: &str) -> Option<Object<'_>> {
@@ -174,7 +225,20 @@ impl Data {
         });
         // Behind the living seeded ones there are archived ones, which may have been written to, and new ones.
         let rest = self.stored.range(seed::id_after(self.living)..).map(|(id, s)| Object::Stored(*id, s));
-        seeded.chain(rest).filter(move |object| object.id() > after && object.archived().is_none())
+        seeded.chain(rest).filter(move |object| object.id() > after && object.is_living())
+    }
+
+    /// The same as the search sees them at `now`.
+    pub(super) fn searched_after(&self, after: u64, now: u64) -> impl Iterator<Item = Object<'_>> {
+        let unsearched = Some(&self.unsearched).filter(|unsearched| !unsearched.is_empty());
+        self.living_after(after).filter_map(move |object| {
+            match unsearched.and_then(|unsearched| unsearched.get(&object.id())) {
+                Some((until, before)) if now < *until => {
+                    before.as_ref().map(|before| Object::Stored(object.id(), before))
+                }
+                _ => Some(object),
+            }
+        })
     }
 
     /// Archived contacts with ids above `after`, ascending.
@@ -200,7 +264,13 @@ impl Data {
     ) -> Result<u64, Failure> {
         let mut stored = match id.and_then(|id| self.get(id)) {
             Some(object) => object.to_stored(),
-            None => Stored { properties: BTreeMap::new(), created: now, modified: now, archived: None },
+            None => Stored {
+                properties: BTreeMap::new(),
+                created: now,
+                modified: now,
+                archived: None,
+                merged_into: None,
+            },
         };
         for (name, value) in properties {
             if kind_of(name).is_none() {
@@ -231,13 +301,68 @@ impl Data {
             let last = self.stored.last_key_value().map_or(0, |(id, _)| *id);
             last.max(seed::id_after(self.seeded)) + 1
         });
+        self.keep_for_search(id, now);
         self.put(id, stored);
         Ok(id)
     }
 
+    /// The search goes on to see the contact as it is now.
+    fn keep_for_search(&mut self, id: u64, now: u64) {
+        if self.search_lag == 0 {
+            return;
+        }
+        self.unsearched.retain(|_, (until, _)| now < *until);
+        let until = now.saturating_add(self.search_lag);
+        // What changes again meanwhile stays as it was before the first change.
+        if let Some((known, _)) = self.unsearched.get_mut(&id) {
+            *known = until;
+        } else {
+            let before = self.get(id).map(Object::to_stored);
+            self.unsearched.insert(id, (until, before));
+        }
+    }
+
+    /// `loser` is gone; what tells of it is a property of `survivor`. Both live.
+    pub(super) fn merge(&mut self, survivor: u64, loser: u64, now: u64) {
+        let (Some(kept), Some(lost)) = (self.get(survivor), self.get(loser)) else { return };
+        let (mut kept, mut lost) = (kept.to_stored(), lost.to_stored());
+        let ids = kept.properties.entry("hs_merged_object_ids".into()).or_default();
+        if !ids.is_empty() {
+            ids.push(';');
+        }
+        ids.push_str(&loser.to_string());
+        kept.modified = now;
+        lost.merged_into = Some(survivor);
+        self.keep_for_search(survivor, now);
+        self.put(survivor, kept);
+        self.put(loser, lost);
+    }
+
+    /// The first `count` seeded contacts, those that live, change their date and nothing else. The ids of stored ones.
+    pub(super) fn touch(&mut self, count: u64, at: u64) -> Vec<u64> {
+        let count = count.min(self.living);
+        self.dates.touched = (count, at);
+        let end = seed::id_after(count);
+        let touched = self.stored.range_mut(..end).filter(|(_, stored)| stored.archived.is_none());
+        touched
+            .map(|(id, stored)| {
+                stored.modified = at;
+                *id
+            })
+            .collect()
+    }
+
+    pub(super) fn touched(&self) -> (u64, u64) {
+        self.dates.touched
+    }
+
+    pub(super) fn set_touched(&mut self, touched: (u64, u64)) {
+        self.dates.touched = touched;
+    }
+
     /// Whether it was there to be archived.
     pub(super) fn archive(&mut self, id: u64, now: u64) -> bool {
-        let Some(object) = self.get(id).filter(|object| object.archived().is_none()) else { return false };
+        let Some(object) = self.get(id).filter(Object::is_living) else { return false };
         let mut stored = object.to_stored();
         stored.archived = Some(now);
         stored.modified = now;
@@ -251,6 +376,7 @@ impl Data {
             self.emails.remove(&email);
         }
         if stored.archived.is_none()
+            && stored.merged_into.is_none()
             && let Some(email) = email(&stored)
         {
             self.emails.insert(email, id);

@@ -173,7 +173,7 @@ impl<'r> Test<'r> {
 }
 
 impl SearchRequest {
-    pub(super) fn run<'a>(&self, data: &'a Data) -> Result<Found<'a>, Failure> {
+    pub(super) fn run<'a>(&self, data: &'a Data, now: u64) -> Result<Found<'a>, Failure> {
         let limit = self.limit.unwrap_or(10);
         if !(1..=200).contains(&limit) {
             return Err(Failure::invalid("limit must be between 1 and 200"));
@@ -202,7 +202,7 @@ impl SearchRequest {
         let query = self.query.as_deref().map(str::to_lowercase).filter(|query| !query.is_empty());
         // What all groups ask of the id: a later slice need not look at the contacts of the earlier ones.
         let floor = groups.iter().map(|tests| id_floor(tests)).min().unwrap_or_default();
-        let matching = data.living_after(floor).filter(|object| {
+        let matching = data.searched_after(floor, now).filter(|object| {
             (groups.is_empty() || groups.iter().any(|tests| tests.iter().all(|test| test.matches(object))))
                 && query.as_ref().is_none_or(|query| {
                     ["email", "firstname", "lastname"]

@@ -99,7 +99,7 @@ pub struct SeedContact {
     pub opted_out: bool,
     /// Whether it is in the recycle bin: the ones behind the living.
     pub archived: bool,
-    /// When it was last changed.
+    /// When it was last changed, unless [`SimOptions::one_date`](super::SimOptions::one_date) is set.
     pub modified: Timestamp,
 }
 
@@ -113,7 +113,7 @@ pub fn seed_contact(seed: u64, index: u64, contacts: u64) -> SeedContact {
         malformed: malformed(seed, index),
         opted_out: opted_out(seed, index),
         archived: index >= contacts,
-        modified: Timestamp::from_millis(i64::try_from(modified(seed, index)).unwrap_or(i64::MAX)),
+        modified: Timestamp::from_millis(i64::try_from(modified(seed, index, false)).unwrap_or(i64::MAX)),
     }
 }
 
@@ -176,15 +176,16 @@ fn email(seed: u64, index: u64) -> Option<String> {
     })
 }
 
-/// Milliseconds since 1970.
-pub(super) fn modified(seed: u64, index: u64) -> u64 {
+/// Milliseconds since 1970. With `one_date` 62 % have the same instead of 20 %: more than 12,000 of 20,000 with any seed.
+pub(super) fn modified(seed: u64, index: u64, one_date: bool) -> u64 {
     let h = hash(seed, index, 9);
-    if h.is_multiple_of(5) { SHARED_CHANGE } else { LAST_CHANGE - 1 - (h >> 8) % (400 * DAY) }
+    let shared = if one_date { h % 100 < 62 } else { h.is_multiple_of(5) };
+    if shared { SHARED_CHANGE } else { LAST_CHANGE - 1 - (h >> 8) % (400 * DAY) }
 }
 
 /// Milliseconds since 1970.
 pub(super) fn created(seed: u64, index: u64) -> u64 {
-    modified(seed, index).min(LAST_CHANGE - 400 * DAY) - hash(seed, index, 10) % (1_000 * DAY)
+    modified(seed, index, false).min(LAST_CHANGE - 400 * DAY) - hash(seed, index, 10) % (1_000 * DAY)
 }
 
 /// A property that is not a date or the id.
