@@ -27,6 +27,7 @@
 
 pub mod batches;
 pub mod cells;
+pub mod crash;
 pub mod leases;
 pub mod logs;
 pub mod model;

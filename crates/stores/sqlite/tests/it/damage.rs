@@ -188,3 +188,77 @@ async fn a_database_in_utf_16_is_refused_because_its_keys_sort_otherwise() {
     let error = SqliteStore::open(&path).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unsupported, "{error}");
 }
+
+/// In the parent's run this does nothing: the test below starts it with a limit on the size of files.
+#[expect(clippy::print_stdout, reason = "the parent reads it")]
+#[tokio::test]
+async fn what_a_process_with_little_room_does() {
+    let Ok(path) = std::env::var("MARTLET_SQLITE_LITTLE_ROOM") else { return };
+    let store = SqliteStore::open(path).await.unwrap();
+    for n in 0..1_000 {
+        match store.commit(put(&format!("k/{n:04}"), vec![7; 10_000])).await {
+            Ok(_) => println!("room: acked {n}"),
+            Err(error) => {
+                println!("room: {} {}", error.kind(), error.delivery().as_str());
+                println!("room: check {}", store.check().await.is_ok());
+                println!("room: count {}", count(&store, "k/").await);
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_limit_on_the_size_of_files_is_a_typed_error_and_loses_nothing() {
+    let (_folder, path) = place();
+    SqliteStore::open(&path).await.unwrap().close().await;
+    // The signal is ignored: the write fails instead, as on a disk that is full. 512 blocks of 512 or 1024 bytes.
+    let script = r#"trap "" XFSZ; ulimit -f 512; exec "$0" --exact damage::what_a_process_with_little_room_does --nocapture"#;
+    let output = std::process::Command::new("sh")
+        .arg("-c")
+        .arg(script)
+        .arg(std::env::current_exe().unwrap())
+        .env("MARTLET_SQLITE_LITTLE_ROOM", &path)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said: Vec<&str> = text.lines().filter_map(|line| line.split("room: ").nth(1)).collect();
+    let acked = said.iter().filter(|line| line.starts_with("acked")).count();
+    let rest = &said[acked..];
+    assert!(acked > 5 && rest.len() == 3, "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(rest[0].starts_with("full ") || rest[0].starts_with("unavailable "), "{}", rest[0]);
+    assert_eq!(rest[1..], ["check true".to_owned(), format!("count {acked}")]);
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.check().await.unwrap();
+    let there = count(&store, "k/").await;
+    // The commit whose fate was unknown may be there, by nobody's promise.
+    assert!(there == acked || there == acked + 1, "{acked} were acknowledged, {there} are there");
+}
+
+#[tokio::test]
+async fn a_read_only_file_is_not_written_by_any_shape() {
+    let (_folder, path) = place();
+    let queue = martlet_store::QueueName::new("q").unwrap();
+    let store = SqliteStore::open(&path).await.unwrap();
+    let batch = put("a", "1").enqueue(queue.clone(), martlet_store::Message::new("m"));
+    let _ = store.commit(batch).await.unwrap();
+    store.close().await;
+    let before = std::fs::read(&path).unwrap();
+    let store = SqliteStore::builder(&path).read_only(true).open().await.unwrap();
+    let minute = std::time::Duration::from_secs(60);
+    for error in [
+        store.commit(put("b", "2")).await.unwrap_err(),
+        store.receive(&queue, 1, minute).await.unwrap_err(),
+        store.lease(&key("l"), "me", minute).await.unwrap_err(),
+    ] {
+        assert_eq!(
+            (error.kind(), error.delivery()),
+            (StoreErrorKind::ReadOnly, Delivery::NotSent),
+            "{error}"
+        );
+    }
+    assert_eq!(store.depth(&queue).await.unwrap().ready, 1);
+    store.close().await;
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}

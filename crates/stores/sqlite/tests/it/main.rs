@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod conformance;
+mod crash;
 mod damage;
 mod group;
 mod lifecycle;
+mod own;
 mod processes;
+mod upkeep;
 
 use martlet_sqlite::SqliteStore;
 use martlet_store::{CellKey, Expect, Store, WriteBatch};
