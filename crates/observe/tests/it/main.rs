@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod canary;
 mod golden;
 mod kit;
 mod lines;
+mod telemetry;
 mod writers;
