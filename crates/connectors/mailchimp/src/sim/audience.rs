@@ -8,7 +8,7 @@ use martlet_testkit::SimWrite;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Somebody who is in the audience from the beginning.
 #[derive(Clone, Debug)]
@@ -141,8 +141,21 @@ pub(super) struct Audience {
     fields: Vec<Field>,
     members: Vec<Stored>,
     places: HashMap<SubscriberHash, u32>,
-    resubscribed: u64,
+    /// The tag of the merge field that holds the source's key.
+    key_field: String,
+    counts: Counts,
+    repeats: u64,
 }
+
+/// What never happens with a good client. It is stored, so that a restart does not hide it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Counts {
+    resubscribed: u64,
+    rewrites: u64,
+}
+
+/// Under this name the counts are stored.
+const COUNTS: &str = "counts";
 
 /// What is stored under the hash of an address that was given up.
 const MOVED: &[u8] = b"null";
@@ -150,7 +163,7 @@ const TEXT_MAX: usize = 255;
 const INVALID_FIELDS: &str = "Your merge fields were invalid.";
 
 impl Audience {
-    pub(super) fn new(id: &str, name: &str, seed: Vec<SeedMember>) -> Self {
+    pub(super) fn new(id: &str, name: &str, key_field: &str, seed: Vec<SeedMember>) -> Self {
         let defaults = [
             ("ADDRESS", "Address", "address"),
             ("BIRTHDAY", "Birthday", "birthday"),
@@ -164,7 +177,9 @@ impl Audience {
             fields: Vec::new(),
             members: Vec::with_capacity(seed.len()),
             places: HashMap::with_capacity(seed.len()),
-            resubscribed: 0,
+            key_field: key_field.to_owned(),
+            counts: Counts::default(),
+            repeats: 0,
         };
         for (tag, name, kind) in defaults {
             audience.add_field(tag, name, kind);
@@ -253,6 +268,10 @@ impl Audience {
         if list != self.id {
             return;
         }
+        if name == COUNTS {
+            self.counts = serde_json::from_slice(value).unwrap_or_default();
+            return;
+        }
         match name.parse::<SubscriberHash>() {
             Ok(hash) if value == MOVED => self.unlink(hash),
             Ok(hash) => {
@@ -328,8 +347,9 @@ impl Audience {
             check_address(email)?;
         }
         // An archived member counts as new when it comes back (unconfirmed).
-        let known = self.find(hash).filter(|member| member.status != MemberStatus::Archived);
-        let (created, mut member) = match known.cloned() {
+        let known = self.find(hash).filter(|member| member.status != MemberStatus::Archived).cloned();
+        let counts = self.counts;
+        let (created, mut member) = match known.clone() {
             Some(member) => (false, member),
             None => (true, self.fresh(hash, body, now)?),
         };
@@ -356,14 +376,34 @@ impl Audience {
                 member.merge.push((id, value.into()));
             }
         }
+        if let Some(known) = known {
+            self.count_upsert(&known, &member);
+        }
         member.changed = now.as_secs();
         let mut writes = vec![SimWrite::put(format!("{}/{at}", self.id), json_of(&member))];
+        if self.counts != counts {
+            let value = serde_json::to_vec(&self.counts).expect("numbers serialise");
+            writes.push(SimWrite::put(format!("{}/{COUNTS}", self.id), value));
+        }
         if at != hash {
             self.unlink(hash);
             writes.push(SimWrite::put(format!("{}/{hash}", self.id), MOVED));
         }
         self.put(at, member);
         Ok((created, at, writes))
+    }
+
+    fn count_upsert(&mut self, before: &Stored, after: &Stored) {
+        let content = |member: &Stored| {
+            let mut merge = member.merge.clone();
+            merge.sort_unstable();
+            (member.email.clone(), member.status.clone(), merge)
+        };
+        if content(before) == content(after) {
+            self.repeats += 1;
+        } else if self.field(&self.key_field).is_some_and(|field| merge_value(before, field).is_some()) {
+            self.counts.rewrites += 1;
+        }
     }
 
     /// A member that is not there, or only in the archive.
@@ -412,7 +452,7 @@ impl Audience {
                 );
                 return Err(Refusal::new(400, "Member In Compliance State", detail));
             }
-            self.resubscribed += 1;
+            self.counts.resubscribed += 1;
         }
         if wanted == MemberStatus::Subscribed && member.status != MemberStatus::Subscribed {
             member.opt_in = now.as_secs();
@@ -487,9 +527,20 @@ impl Audience {
     }
 
     pub(super) fn stats(&self) -> SimStats {
-        let mut stats = SimStats { resubscribed: self.resubscribed, ..SimStats::default() };
+        let mut stats = SimStats {
+            resubscribed: self.counts.resubscribed,
+            rewrites: self.counts.rewrites,
+            repeats: self.repeats,
+            ..SimStats::default()
+        };
+        let (key, mut keys) = (self.field(&self.key_field), HashSet::new());
         for member in self.members.iter().filter(|member| !member.forgotten) {
             stats.members += 1;
+            if member.status != MemberStatus::Archived
+                && let Some(key) = key.and_then(|field| merge_value(member, field))
+            {
+                stats.duplicates += u64::from(!keys.insert(key));
+            }
             match member.status {
                 MemberStatus::Subscribed => stats.subscribed += 1,
                 MemberStatus::Unsubscribed => stats.unsubscribed += 1,
@@ -595,7 +646,7 @@ fn json_of(member: &Stored) -> Vec<u8> {
     serde_json::to_vec(member).expect("a member serialises")
 }
 
-fn check_address(email: &str) -> Result<(), Refusal> {
+pub(super) fn check_address(email: &str) -> Result<(), Refusal> {
     let good = email.split_once('@').is_some_and(|(local, domain)| {
         let labels = domain.split('.');
         !local.is_empty() && labels.clone().count() > 1 && labels.clone().all(|label| !label.is_empty())

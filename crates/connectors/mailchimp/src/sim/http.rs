@@ -1,13 +1,13 @@
 //! The endpoints of the simulator.
 
-use super::audience::{Audience, Listing, MemberBody, Refusal, Shown, member_exists};
+use super::audience::{Audience, Listing, MemberBody, Refusal, Shown, check_address, member_exists};
 use super::fields::{Selection, View};
 use crate::SubscriberHash;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use martlet_base::Timestamp;
-use martlet_testkit::{SimReply, SimRequest, SimTime};
+use martlet_testkit::{FaultKind, SimReply, SimRequest, SimTime};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -27,25 +27,57 @@ pub(super) fn too_many(id: u64) -> SimReply {
     )
 }
 
+/// The faults that the platform words in its own way.
+pub(super) fn refuse(kind: FaultKind, id: u64) -> SimReply {
+    match kind {
+        FaultKind::RateLimitedRetryAfter => {
+            too_many(id).header("retry-after", FaultKind::RETRY_AFTER.as_secs())
+        }
+        // A proxy in front of it has had enough.
+        FaultKind::Forbidden => SimReply::status(403),
+        _ => too_many(id),
+    }
+}
+
+pub(super) fn unauthorized(id: u64) -> SimReply {
+    let detail = "Your API key may be invalid, or you've attempted to access the wrong datacenter.";
+    problem(&Refusal::new(401, "API Key Invalid", detail), id)
+}
+
+/// What the fault plan calls a request.
+pub(super) fn class_of(request: &SimRequest) -> &'static str {
+    match (&request.method, request.segments().as_slice()) {
+        (&Method::GET, _) => "read",
+        (&Method::POST, [_, lists, _]) if lists == "lists" => "write",
+        _ => "single",
+    }
+}
+
+/// The member of a bulk request that is refused without a reason: one in the middle whose address is good.
+pub(super) fn rejected_of(request: &SimRequest) -> Option<SubscriberHash> {
+    let members = request.json::<Bulk>()?.members;
+    let half = members.len() / 2;
+    let addresses = members.iter().cycle().skip(half).take(members.len());
+    let mut addresses = addresses.filter_map(|member| member.email_address.as_deref());
+    addresses.find(|email| check_address(email).is_ok()).map(SubscriberHash::of)
+}
+
+/// Answers a request that is authorized; `reject` is the member that a bulk request shall fail for.
 pub(super) fn answer(
     audience: &mut Audience,
-    api_key: &str,
     request: &SimRequest,
     now: SimTime,
     id: u64,
+    reject: Option<SubscriberHash>,
 ) -> SimReply {
-    if !is_authorized(request, api_key) {
-        let detail = "Your API key may be invalid, or you've attempted to access the wrong datacenter.";
-        return problem(&Refusal::new(401, "API Key Invalid", detail), id);
-    }
-    match route(audience, request, now.wall) {
+    match route(audience, request, now.wall, reject) {
         Ok(reply) => reply.header("x-request-id", request_id(id)),
         Err(refusal) => problem(&refusal, id),
     }
 }
 
 /// Basic with any user, or Bearer.
-fn is_authorized(request: &SimRequest, api_key: &str) -> bool {
+pub(super) fn is_authorized(request: &SimRequest, api_key: &str) -> bool {
     let Some((scheme, rest)) = request.header("authorization").and_then(|value| value.split_once(' ')) else {
         return false;
     };
@@ -80,7 +112,12 @@ fn problem(refusal: &Refusal, id: u64) -> SimReply {
     SimReply::json(refusal.status, &body).header("content-type", "application/problem+json; charset=utf-8")
 }
 
-fn route(audience: &mut Audience, request: &SimRequest, now: Timestamp) -> Result<SimReply, Refusal> {
+fn route(
+    audience: &mut Audience,
+    request: &SimRequest,
+    now: Timestamp,
+    reject: Option<SubscriberHash>,
+) -> Result<SimReply, Refusal> {
     let segments = request.segments();
     let path: Vec<&str> = segments.iter().map(String::as_str).collect();
     let [version, path @ ..] = path.as_slice() else { return Err(Refusal::not_found()) };
@@ -100,7 +137,7 @@ fn route(audience: &mut Audience, request: &SimRequest, now: Timestamp) -> Resul
             ok(json!({ "lists": lists, "total_items": 1, "_links": [] }))
         }
         (&Method::GET, ["lists", _]) => ok(show(audience)),
-        (&Method::POST, ["lists", _]) => bulk(audience, request, now),
+        (&Method::POST, ["lists", _]) => bulk(audience, request, now, reject),
         (&Method::GET, ["lists", list, "merge-fields"]) => {
             let (offset, count) = window(request)?;
             let fields =
@@ -251,7 +288,12 @@ struct Bulk {
     update_existing: bool,
 }
 
-fn bulk(audience: &mut Audience, request: &SimRequest, now: Timestamp) -> Result<SimReply, Refusal> {
+fn bulk(
+    audience: &mut Audience,
+    request: &SimRequest,
+    now: Timestamp,
+    reject: Option<SubscriberHash>,
+) -> Result<SimReply, Refusal> {
     let Bulk { members, update_existing } = body(request)?;
     if members.len() > MAX_BULK {
         let detail = format!("A batch holds at most {MAX_BULK} members.");
@@ -269,6 +311,11 @@ fn bulk(audience: &mut Audience, request: &SimRequest, now: Timestamp) -> Result
         };
         if !seen.insert(hash) {
             fail("ERROR_GENERIC", "Duplicate items found in the batch request.", "");
+            continue;
+        }
+        if reject == Some(hash) {
+            let error = format!("{email} looks fake or invalid, please enter a real email address.");
+            fail("ERROR_GENERIC", &error, "");
             continue;
         }
         if !update_existing && audience.is_present(hash) {
