@@ -9,6 +9,7 @@ pub use options::{BreakerBuilder, BreakerOptions, BreakerWindow};
 pub use report::{FailureClass, Report, Verdict};
 pub use slow::SlowCall;
 pub use window::Counts;
+pub(crate) use window::TimeWindow;
 
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
 use crate::{Backoff, ConfigError};
@@ -17,7 +18,7 @@ use slow::Slow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use window::{CountWindow, TimeWindow, Window};
+use window::{CountWindow, Window};
 
 /// A circuit breaker: after too many failures it refuses calls at once, for a while, then lets a few through to see
 /// whether the server is back. Cheap to clone; clones are one breaker.

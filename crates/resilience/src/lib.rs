@@ -1,17 +1,25 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod adaptive;
 mod backoff;
 mod breaker;
 mod bulkhead;
 mod config;
 pub mod hint;
 mod limit;
+#[cfg(feature = "ratelimit-headers")]
+#[cfg_attr(docsrs, doc(cfg(feature = "ratelimit-headers")))]
+pub mod quota_headers;
 mod registry;
 mod retry;
 mod single_flight;
 mod sync;
 
+pub use adaptive::{
+    AdaptiveBuilder, AdaptiveConcurrency, AdaptivePermit, AdaptiveRate, AdaptiveSignal, AdaptiveSnapshot,
+    LimitChange, Throttle, ThrottleBuilder, Throttled,
+};
 pub use backoff::{Backoff, BackoffBuilder, Jitter};
 pub use breaker::{
     Breaker, BreakerBuilder, BreakerMode, BreakerOpen, BreakerOptions, BreakerPermit, BreakerSnapshot,

@@ -45,7 +45,7 @@ use window::Next;
 /// Waiters are served first come, first served within their [`Priority`]. Only the first sleeps; the others are woken one
 /// by one. Nothing polls and no task runs.
 ///
-/// **Not for** protecting a server that says nothing about its limits: limit how much is under way instead.
+/// **Not for** protecting a server that says nothing about its limits: see [`AdaptiveConcurrency`](crate::AdaptiveConcurrency).
 #[derive(Clone)]
 pub struct Limits(Arc<Shared>);
 

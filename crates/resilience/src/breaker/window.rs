@@ -63,7 +63,7 @@ impl Window {
 }
 
 /// The last `buckets` slices of time. Whoever is the first in a new slice empties its bucket; everybody else just adds.
-pub(super) struct TimeWindow {
+pub(crate) struct TimeWindow {
     width: u64,
     /// The number of the present slice: its bucket is the one that is added to.
     slice: AtomicU64,
@@ -72,7 +72,7 @@ pub(super) struct TimeWindow {
 }
 
 impl TimeWindow {
-    pub(super) fn new(length: Duration, buckets: u32) -> Self {
+    pub(crate) fn new(length: Duration, buckets: u32) -> Self {
         let width = u64::try_from((length / buckets).as_nanos()).unwrap_or(u64::MAX).max(1);
         let buckets = (0..buckets).map(|_| AtomicU64::new(0)).collect();
         Self { width, slice: AtomicU64::new(0), turning: Mutex::new(()), buckets }
@@ -102,6 +102,11 @@ impl TimeWindow {
         slice.max(current)
     }
 
+    /// Adds to all three counters at once.
+    pub(crate) fn add(&self, counts: Counts, now: Moment) {
+        self.record(pack(counts), now);
+    }
+
     fn record(&self, one: u64, now: Moment) {
         let bucket = self.bucket(self.turn(now));
         let before = bucket.fetch_add(one, Ordering::Relaxed);
@@ -116,7 +121,7 @@ impl TimeWindow {
         }
     }
 
-    fn counts(&self, now: Moment) -> Counts {
+    pub(crate) fn counts(&self, now: Moment) -> Counts {
         self.turn(now);
         self.buckets.iter().fold(Counts::default(), |sum, bucket| {
             let b = unpack(bucket.load(Ordering::Relaxed));
