@@ -8,6 +8,9 @@ pub(crate) const HELP: &str = "\
 contact_sync: HubSpot contacts reach a Mailchimp audience, and only what changed moves on the next run.
 
 Usage: cargo run --release --example contact_sync -- [OPTIONS]
+       cargo run --release --example contact_sync -- dead-letters [--replay] [OPTIONS]
+
+dead-letters lists the records that Mailchimp refused, with its reasons; with --replay it sends them again.
 
 Without options it starts a simulated HubSpot and a simulated Mailchimp on loopback and syncs between them.
 With HUBSPOT_TOKEN and MAILCHIMP_API_KEY in the environment it talks to the real platforms.
@@ -29,6 +32,14 @@ Options:
                             need their consent
   --reconcile state|full    what the destination is compared with at the end: the hashes of what was read (state), or
                             the source read again (full) (state)
+  --full                    read everything again instead of what changed since the last run
+  --no-faults               let the simulators behave: by default they produce, from their seed, every kind of trouble that
+                            platforms make
+  --live-edits K            change K contacts at the simulated HubSpot while the sync runs
+  --hubspot-window SECONDS  the length of HubSpot's request window, for tests (10)
+  --crash-after N           abort after Mailchimp's N-th answer, counted over the life of the state file, before the
+                            checkpoint is stored: to see that nothing is lost and nothing done twice
+  --log json                write a JSON line to stderr for each finished call and stage, instead of the progress
   --help                    this text
 
 Environment:
@@ -53,6 +64,21 @@ pub(crate) struct Args {
     pub(crate) dry_run: bool,
     pub(crate) resubscribe: bool,
     pub(crate) reconcile_full: bool,
+    pub(crate) full: bool,
+    pub(crate) faults: bool,
+    pub(crate) live_edits: u64,
+    pub(crate) hubspot_window: u64,
+    pub(crate) crash_after: Option<u64>,
+    pub(crate) log_json: bool,
+    /// `dead-letters`: list them, or send them again.
+    pub(crate) dead_letters: Option<DeadLetters>,
+}
+
+/// What to do with the dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeadLetters {
+    List,
+    Replay,
 }
 
 /// `Ok(None)` when help was asked for.
@@ -71,6 +97,13 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Option<
         dry_run: false,
         resubscribe: false,
         reconcile_full: false,
+        full: false,
+        faults: true,
+        live_edits: 0,
+        hubspot_window: 10,
+        crash_after: None,
+        log_json: false,
+        dead_letters: None,
     };
     let mut parser = lexopt::Parser::from_iter(words);
     let text = |value: OsString, option: &str| {
@@ -80,6 +113,10 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Option<
         let option = match &word {
             Long(name) => format!("--{name}"),
             Short(c) => format!("-{c}"),
+            Value(value) if value == "dead-letters" && args.dead_letters.is_none() => {
+                args.dead_letters = Some(DeadLetters::List);
+                continue;
+            }
             Value(value) => return Err(format!("unexpected argument {value:?}; see --help")),
         };
         let mut value = || parser.value().map_err(|_| format!("{option} needs a value; see --help"));
@@ -108,6 +145,21 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Option<
             "--mailchimp-url" => args.mailchimp_url = Some(text(value()?, &option)?),
             "--audience" => args.audience = Some(text(value()?, &option)?),
             "--dry-run" => args.dry_run = true,
+            "--full" => args.full = true,
+            "--no-faults" => args.faults = false,
+            "--live-edits" => args.live_edits = number(&option, &text(value()?, &option)?, 0, 1_000_000)?,
+            "--hubspot-window" => args.hubspot_window = number(&option, &text(value()?, &option)?, 1, 3_600)?,
+            "--crash-after" => {
+                args.crash_after = Some(number(&option, &text(value()?, &option)?, 1, u64::MAX)?)
+            }
+            "--log" => match text(value()?, &option)?.as_str() {
+                "json" => args.log_json = true,
+                other => return Err(format!("{option}: {other:?} is not json")),
+            },
+            "--replay" if args.dead_letters.is_some() => args.dead_letters = Some(DeadLetters::Replay),
+            "--replay" => {
+                return Err("--replay belongs to dead-letters, which comes before it; see --help".into());
+            }
             "--resubscribe" => args.resubscribe = true,
             "--reconcile" => {
                 args.reconcile_full = match text(value()?, &option)?.as_str() {
@@ -138,10 +190,14 @@ mod tests {
     #[test]
     fn every_option_is_in_the_help_and_does_something() {
         let line = "--contacts 5 --seed 7 --state s --json j --hubspot-plan 190 --serve-simulators 127.0.0.1:0 --hubspot-url h \
-                    --mailchimp-url m --audience a --dry-run --resubscribe --reconcile full";
+                    --mailchimp-url m --audience a --dry-run --resubscribe --reconcile full --full --no-faults --live-edits 3 --hubspot-window 1 \
+                    --crash-after 2 --log json";
         let args = words(line).unwrap().unwrap();
         assert_eq!((args.contacts, args.seed, args.hubspot_plan), (5, 7, 190));
-        assert!(args.dry_run && args.resubscribe && args.reconcile_full && args.serve.is_some());
+        assert!(args.dry_run && args.resubscribe && args.reconcile_full && args.full && args.serve.is_some());
+        assert!(!args.faults && args.log_json);
+        assert_eq!((args.live_edits, args.hubspot_window, args.crash_after), (3, 1, Some(2)));
+        assert_eq!(words("dead-letters --replay").unwrap().unwrap().dead_letters, Some(DeadLetters::Replay));
         for option in line.split_whitespace().filter(|word| word.starts_with("--")) {
             assert!(HELP.contains(option), "{option}");
         }
@@ -158,6 +214,8 @@ mod tests {
             ("--serve-simulators 0.0.0.0:0", "loopback only"),
             ("--reconcile maybe", "neither state nor full"),
             ("extra", "unexpected argument"),
+            ("--replay", "belongs to dead-letters"),
+            ("--log xml", "\"xml\" is not json"),
         ] {
             let error = words(line).unwrap_err();
             assert!(error.contains(said) && error.lines().count() == 1, "{line}: {error}");

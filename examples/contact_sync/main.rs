@@ -4,6 +4,7 @@
 //! explains the options; with credentials in the environment the same program talks to the real platforms.
 
 mod args;
+mod crash;
 mod meter;
 mod progress;
 mod simulators;

@@ -16,17 +16,19 @@ pub(crate) struct Display {
     started: Moment,
     last: Mutex<Moment>,
     bar: Option<ProgressBar>,
+    visible: bool,
 }
 
 impl Display {
-    pub(crate) fn new(clock: Clock) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+    /// Quiet when stderr belongs to somebody else.
+    pub(crate) fn new(clock: Clock, visible: bool) -> Self {
+        let bar = (visible && std::io::stderr().is_terminal()).then(|| {
             let style = "{bar:32} {human_pos}/{human_len} contacts  {per_sec}  {msg}  {eta} left";
             ProgressBar::new(0)
                 .with_style(ProgressStyle::with_template(style).expect("the template is a constant"))
         });
         let started = clock.now();
-        Self { clock, started, last: Mutex::new(started), bar }
+        Self { clock, started, last: Mutex::new(started), bar, visible }
     }
 
     pub(crate) fn show(&self, progress: &Progress) {
@@ -35,6 +37,9 @@ impl Display {
             bar.set_length(progress.total.unwrap_or(counts.read).max(counts.read));
             bar.set_position(counts.settled());
             bar.set_message(format!("{} written", counts.written));
+            return;
+        }
+        if !self.visible {
             return;
         }
         let now = self.clock.now();

@@ -3,15 +3,18 @@
 use crate::args::Args;
 use martlet::core::{ApiClient as _, Call, Client, Descriptor, Operation, Platform};
 use martlet::{Clock, Error, ReqwestTransport, store::Store};
-use martlet_hubspot::sim::{HubSpotSim, SimOptions as HubSpotOptions, seed_contact};
+use martlet_hubspot::sim::{HubSpotSim, SimOAuth, SimOptions as HubSpotOptions, seed_contact};
 use martlet_mailchimp::MemberStatus;
 use martlet_mailchimp::sim::{MailchimpSim, SeedMember, SimOptions as MailchimpOptions};
 use martlet_testkit::{SimServer, Simulator};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Credentials of the simulators. They open nothing else.
 pub(crate) const HUBSPOT_TOKEN: &str = "sim-hubspot-token";
+pub(crate) const HUBSPOT_CLIENT: (&str, &str) = ("sim-client-id", "sim-client-secret");
+pub(crate) const HUBSPOT_REFRESH_TOKEN: &str = "sim-refresh-token";
 pub(crate) const MAILCHIMP_API_KEY: &str = "00000000000000000000000000000000-us1";
 pub(crate) const AUDIENCE: &str = "a1b2c3d4e5";
 
@@ -28,19 +31,30 @@ impl Simulators {
         addr: SocketAddr,
         store: Option<Arc<dyn Store>>,
     ) -> Result<Self, String> {
-        let hubspot: Arc<dyn Simulator> = Arc::new(HubSpotSim::new(HubSpotOptions {
+        let (client_id, client_secret) = HUBSPOT_CLIENT;
+        let mut hubspot = HubSpotOptions {
             contacts: args.contacts,
             seed: args.seed,
             per_ten_seconds: args.hubspot_plan,
+            window: Duration::from_secs(args.hubspot_window),
             token: HUBSPOT_TOKEN.into(),
+            oauth: Some(SimOAuth::new(client_id, client_secret, HUBSPOT_REFRESH_TOKEN)),
+            live_edits: args.live_edits,
             ..HubSpotOptions::default()
-        }));
-        let mailchimp: Arc<dyn Simulator> = Arc::new(MailchimpSim::new(MailchimpOptions {
+        };
+        let mailchimp = MailchimpOptions {
             api_key: MAILCHIMP_API_KEY.into(),
             list_id: AUDIENCE.into(),
             seed_members: members(args.seed, args.contacts),
+            delay: Duration::from_millis(2),
             ..MailchimpOptions::default()
-        }));
+        };
+        if args.faults {
+            hubspot = hubspot.with_trouble();
+            // MC_TROUBLE
+        }
+        let hubspot: Arc<dyn Simulator> = Arc::new(HubSpotSim::new(hubspot));
+        let mailchimp: Arc<dyn Simulator> = Arc::new(MailchimpSim::new(mailchimp));
         let next = match addr.port() {
             0 => addr,
             port => {
@@ -96,8 +110,10 @@ fn members(seed: u64, contacts: u64) -> Vec<SeedMember> {
 }
 
 /// What the simulators counted.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Counted {
+    /// Faults that the simulators produced, by kind.
+    pub(crate) faults: serde_json::Value,
     pub(crate) violations: u64,
     pub(crate) quota_use_ratio: Option<f64>,
     pub(crate) resubscribed: u64,
@@ -129,5 +145,6 @@ pub(crate) async fn counted(hubspot_url: &str, mailchimp_url: &str) -> Result<Co
         violations: number(&hubspot, "violations") + number(&mailchimp, "violations"),
         quota_use_ratio: hubspot["quota_use_ratio"].as_f64(),
         resubscribed: number(&mailchimp, "resubscribed"),
+        faults: serde_json::json!({ "hubspot": hubspot["faults"], "mailchimp": mailchimp["faults"] }),
     })
 }

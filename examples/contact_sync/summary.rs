@@ -1,6 +1,6 @@
 //! What a run ends with: a summary for people, and the same as JSON for programs.
 
-use crate::meter::Meter;
+use crate::meter::Tally;
 use crate::simulators::Counted;
 use martlet::pipeline::{Outcome, ReconcileReport, RunReport};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) struct Summary<'a> {
     pub(crate) report: &'a RunReport,
     pub(crate) reconciled: Option<&'a ReconcileReport>,
-    pub(crate) meter: &'a Meter,
+    pub(crate) tally: &'a Tally,
     /// What the simulators counted; a real platform does not count for us.
     pub(crate) counted: Option<Counted>,
     pub(crate) dead_letters: usize,
@@ -19,7 +19,7 @@ pub(crate) struct Summary<'a> {
 
 impl Summary<'_> {
     fn violations(&self) -> u64 {
-        self.counted.map_or_else(|| self.meter.throttled(), |counted| counted.violations)
+        self.counted.as_ref().map_or_else(|| self.tally.throttled, |counted| counted.violations)
     }
 
     /// Whether both sides agree and no rule was broken.
@@ -39,12 +39,14 @@ impl Summary<'_> {
             "archived": counts.deleted,
             "rejected": counts.rejected,
             "dead_letters": self.dead_letters,
-            "requests": self.meter.requests(),
-            "retries": self.meter.retries(),
-            "quota_wait_seconds": seconds(self.meter.quota_wait()),
+            "requests": self.tally.requests,
+            "retries": self.tally.retries,
+            "retry_amplification": (self.tally.amplification() * 1000.0).round() / 1000.0,
+            "unknown_outcomes_repeated": self.tally.repeated_writes,
+            "quota_wait_seconds": seconds(self.tally.quota_wait),
             "quota_violations": self.violations(),
-            "quota_use_ratio": self.counted.and_then(|counted| counted.quota_use_ratio),
-            "resubscribed": self.counted.map(|counted| counted.resubscribed),
+            "quota_use_ratio": self.counted.as_ref().and_then(|counted| counted.quota_use_ratio),
+            "resubscribed": self.counted.as_ref().map(|counted| counted.resubscribed),
             "reconciled": self.reconciled.map(ReconcileReport::is_reconciled),
             "missing": differences(|report| report.missing.len()),
             "extra": differences(|report| report.extra.len()),
@@ -52,6 +54,11 @@ impl Summary<'_> {
             "seconds": seconds(self.elapsed),
             "peak_rss_mib": peak_rss_mib(),
             "resumed": self.report.resumed,
+            "resumes_at": match self.report.outcome {
+                Outcome::QuotaExhausted { resumes_at } => resumes_at.map(|at| at.to_string()),
+                _ => None,
+            },
+            "faults_met": self.counted.as_ref().map(|counted| &counted.faults),
         })
     }
 
@@ -78,10 +85,20 @@ impl Summary<'_> {
         line("skipped", format!("{}{reasons}", counts.skipped));
         line("rejected", format!("{} ({} dead letters kept)", counts.rejected, self.dead_letters));
         line("archived", counts.deleted.to_string());
-        let waited = self.meter.quota_wait().as_secs_f64();
-        let (requests, retries) = (self.meter.requests(), self.meter.retries());
-        line("requests", format!("{requests}, {retries} retries, {waited:.1} s waited for quota"));
-        if let Some(counted) = self.counted {
+        let waited = self.tally.quota_wait.as_secs_f64();
+        let (requests, retries) = (self.tally.requests, self.tally.retries);
+        let amplification = self.tally.amplification();
+        line(
+            "requests",
+            format!(
+                "{requests} for {} calls ({amplification:.2} each), {retries} retries, {waited:.1} s waited for quota",
+                self.tally.calls
+            ),
+        );
+        for text in self.trouble() {
+            line("trouble", text);
+        }
+        if let Some(counted) = &self.counted {
             let used = counted
                 .quota_use_ratio
                 .map_or_else(String::new, |r| format!(", {:.1} % of it used", r * 100.0));
@@ -120,6 +137,63 @@ impl Summary<'_> {
             _ => line("stopped", "as asked; run again: it goes on from here".into()),
         }
         out
+    }
+}
+
+impl Summary<'_> {
+    /// A line for each kind of trouble: what it was, what was done about it, and what it cost.
+    fn trouble(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for ((platform, kind), trouble) in &self.tally.trouble {
+            let times =
+                if trouble.times == 1 { "once".to_owned() } else { format!("{} times", trouble.times) };
+            let retried = trouble.retried;
+            let paused = trouble.paused.as_secs_f64();
+            let (what, done) = match kind.as_str() {
+                "rate_limited" => ("rate limited", format!("{retried} sent again when it was allowed")),
+                "ordered_pause" => ("ordered a pause", "nobody sent anything meanwhile".to_owned()),
+                "server" => ("server error", format!("{retried} sent again")),
+                "interrupted" => {
+                    ("connection interrupted", format!("{retried} sent again, which is safe for these"))
+                }
+                "timeout" => ("no answer in time", format!("{retried} sent again, which is safe for these")),
+                "connect" => ("no connection", format!("{retried} sent again")),
+                "unauthenticated" => {
+                    ("credential refused", format!("renewed {} times, then sent again", self.tally.renewals))
+                }
+                "quota_exhausted" => ("quota spent", "stopped, with a checkpoint".to_owned()),
+                // An answer that says no to one contact or one lookup is the sync's everyday business.
+                "not_found" => continue,
+                other => {
+                    (other, if retried > 0 { format!("{retried} sent again") } else { "reported".to_owned() })
+                }
+            };
+            let cost = if paused > 0.0 { format!(", {paused:.1} s of pauses") } else { String::new() };
+            lines.push(format!("{platform}: {what} {times}: {done}{cost}"));
+        }
+        if self.tally.repeated_writes > 0 {
+            let n = self.tally.repeated_writes;
+            lines.push(format!("{n} writes may have been applied before their answer was lost: repeated, because they are upserts"));
+        }
+        if self.tally.breaker_openings > 0 {
+            lines.push(format!(
+                "the circuit breaker opened {} times: nothing was sent meanwhile",
+                self.tally.breaker_openings
+            ));
+        }
+        if self.report.counts.rejected > 0 {
+            let n = self.report.counts.rejected;
+            lines.push(format!(
+                "{n} contacts were refused: kept as dead letters, see contact_sync dead-letters"
+            ));
+        }
+        if self.report.vanished > 0 {
+            lines.push(format!(
+                "{} contacts vanished from HubSpot's list and are not known to be gone",
+                self.report.vanished
+            ));
+        }
+        lines
     }
 }
 

@@ -1,18 +1,24 @@
 //! The sync itself: two connectors, a pipeline between them, and a summary.
 
-use crate::args::Args;
+use crate::args::{Args, DeadLetters};
+use crate::crash::CrashAfter;
 use crate::meter::Meter;
 use crate::progress::Display;
 use crate::simulators::{self, Simulators};
 use crate::summary::Summary;
 use crate::{Failure, print};
+use martlet::Rng;
+use martlet::auth::{AuthStyle, OAuth2, OAuth2Config, TokenStore, Tokens};
+use martlet::core::LimitSpec;
 use martlet::hubspot::ContactSource;
 use martlet::mailchimp::{AudienceDestination, AudienceOptions, MemberMapping, MemberTransform};
-use martlet::pipeline::{Outcome, PipelineError};
+use martlet::observe::JsonLog;
+use martlet::pipeline::{Outcome, PipelineError, RunFailed};
 use martlet::prelude::*;
-use martlet::store::{CellKey, Expect, WriteBatch};
+use martlet::store::{CellKey, Cells, Expect, WriteBatch};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// HubSpot's property, and the merge field that holds it at Mailchimp.
 const FIELDS: [(&str, &str); 7] = [
@@ -42,72 +48,130 @@ pub(crate) async fn run(args: &Args) -> Result<u8, Failure> {
     let clock = Clock::system();
     let started = clock.now();
     let platforms = connect(args).await?;
-    let meter = Arc::new(Meter::default());
-    let (hubspot, mailchimp) = clients(args, &platforms, &meter)?;
-
     let store = Arc::new(SqliteStore::open(&args.state).await.map_err(|e| state_failure(&args.state, &e))?);
-    let display = Arc::new(Display::new(clock.clone()));
-    let shown = Arc::clone(&display);
-    let properties = ["email"].into_iter().chain(FIELDS.map(|(property, _)| property));
-    let mapping = MemberMapping::new("email", FIELDS).map_err(|e| Failure::usage(e.to_string()))?;
-    let options = AudienceOptions::default().resubscribe(args.resubscribe).dry_run(args.dry_run);
-    let audience = platforms.audience.as_str();
-    let destination = AudienceDestination::new(&mailchimp, audience, mapping.clone(), options);
-    let pipeline = Pipeline::builder("contacts")
-        // Who opted out long ago is not among what changed since: asking for resubscription reads everybody.
-        .source(ContactSource::new(hubspot, properties).full(args.resubscribe))
-        .transform(MemberTransform::new(mapping))
-        .destination(destination)
-        .store(store.clone())
-        .clock(clock.clone())
-        .on_progress(move |progress| shown.show(progress))
-        .recheck_skipped(args.resubscribe)
-        .dry_run(args.dry_run)
-        .build()
-        .map_err(|e| Failure::usage(e.to_string()))?;
+    let meter = Arc::new(Meter::new(clock.clone()));
+    let log = args.log_json.then(|| Arc::new(JsonLog::new(std::io::stderr(), clock.clone(), Rng::system())));
+    let (hubspot, mailchimp) = clients(args, &platforms, &store, &meter, log.as_ref()).await?;
 
-    let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
+    let display = Arc::new(Display::new(clock.clone(), !args.log_json));
+    let properties: Vec<&str> = ["email"].into_iter().chain(FIELDS.map(|(property, _)| property)).collect();
+    let mapping = MemberMapping::new("email", FIELDS).map_err(|e| Failure::usage(e.to_string()))?;
+    let cells = Cells::new(store.clone(), "contact_sync/");
+    let pipeline = |full: bool| {
+        let shown = Arc::clone(&display);
+        let options = AudienceOptions::default().resubscribe(args.resubscribe).dry_run(args.dry_run);
+        let audience =
+            AudienceDestination::new(&mailchimp, platforms.audience.as_str(), mapping.clone(), options);
+        let mut pipeline = Pipeline::builder("contacts")
+            .source(ContactSource::new(hubspot.clone(), properties.clone()).full(full))
+            .transform(MemberTransform::new(mapping.clone()))
+            .store(store.clone())
+            .clock(clock.clone())
+            .on_progress(move |progress| shown.show(progress))
+            .recheck_skipped(args.resubscribe)
+            .dry_run(args.dry_run);
+        if let Some(log) = &log {
+            pipeline = pipeline.observer(log.clone());
+        }
+        let pipeline = match args.crash_after {
+            None => pipeline.destination(audience),
+            Some(after) => pipeline.destination(CrashAfter { inner: audience, after, cells: cells.clone() }),
+        };
+        pipeline.build().map_err(|e| Failure::usage(e.to_string()))
+    };
+    // Who opted out long ago is not among what changed since: asking for resubscription reads everybody.
+    let sync = pipeline(args.full || args.resubscribe)?;
+
+    let code = match args.dead_letters {
+        Some(what) => dead_letters(&sync, what).await?,
+        None => {
+            let failure = |failed: RunFailed| pipeline_failure(&failed.error);
+            let mut report =
+                sync.run_until(interrupted()).await.inspect_err(|_| display.end()).map_err(failure)?;
+            let mode = if args.reconcile_full { ReconcileMode::Source } else { ReconcileMode::State };
+            let mut reconciled = None;
+            if matches!(report.outcome, Outcome::Complete) && !args.dry_run {
+                let mut found = sync.reconcile(mode).await.map_err(|e| pipeline_failure(&e))?;
+                if args.reconcile_full && !found.is_reconciled() {
+                    // The source has what the search did not show yet (it lags), or lost what nobody reported (merged
+                    // contacts): a full run mends both.
+                    let mended = pipeline(true)?.run_until(interrupted()).await.map_err(failure)?;
+                    report = report.followed_by(mended);
+                    found = sync.reconcile(mode).await.map_err(|e| pipeline_failure(&e))?;
+                }
+                reconciled = Some(found);
+            }
+            display.end();
+            let summary = Summary {
+                report: &report,
+                reconciled: reconciled.as_ref(),
+                tally: &meter.read(),
+                counted: platforms.counted().await?,
+                dead_letters: sync.dead_letters().await.map_err(|e| pipeline_failure(&e))?.len(),
+                elapsed: clock.now().since(started),
+            };
+            print(summary.text().trim_end());
+            write_json(args, &summary)?;
+            match report.outcome {
+                Outcome::Stopped => 130,
+                _ if summary.is_good() => 0,
+                _ => 1,
+            }
         }
     };
-    let ended = pipeline.run_until(interrupted).await;
-    display.end();
-    let report = ended.map_err(|failed| pipeline_failure(&failed.error))?;
-    let complete = matches!(report.outcome, Outcome::Complete);
-    let mode = if args.reconcile_full { ReconcileMode::Source } else { ReconcileMode::State };
-    let reconciled = match complete && !args.dry_run {
-        true => Some(pipeline.reconcile(mode).await.map_err(|e| pipeline_failure(&e))?),
-        false => None,
-    };
-    let dead_letters = pipeline.dead_letters().await.map_err(|e| pipeline_failure(&e))?.len();
-    let counted = match (platforms.simulated, &platforms.hubspot_url, &platforms.mailchimp_url) {
-        (true, Some(hubspot), Some(mailchimp)) => {
-            let counted = simulators::counted(hubspot, mailchimp).await;
-            Some(counted.map_err(|e| Failure::run(e.to_string()))?)
-        }
-        _ => None,
-    };
-    let summary = Summary {
-        report: &report,
-        reconciled: reconciled.as_ref(),
-        meter: &meter,
-        counted,
-        dead_letters,
-        elapsed: clock.now().since(started),
-    };
-    print(summary.text().trim_end());
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&summary.json()).expect("numbers and texts always serialise");
-        std::fs::write(path, text + "\n")
-            .map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())))?;
+    // A clean stop: the next run need not take the quota for spent.
+    for client in [hubspot.client(), mailchimp.client()] {
+        client.close().await.map_err(|e| Failure::run(e.to_string()))?;
     }
     store.close().await;
-    Ok(match report.outcome {
-        Outcome::Stopped => 130,
-        _ if summary.is_good() => 0,
-        _ => 1,
-    })
+    Ok(code)
+}
+
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn write_json(args: &Args, summary: &Summary<'_>) -> Result<(), Failure> {
+    let Some(path) = &args.json else { return Ok(()) };
+    let text = serde_json::to_string_pretty(&summary.json()).expect("numbers and texts always serialise");
+    std::fs::write(path, text + "\n")
+        .map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())))
+}
+
+/// `contact_sync dead-letters [--replay]`.
+async fn dead_letters(pipeline: &Pipeline, what: DeadLetters) -> Result<u8, Failure> {
+    if what == DeadLetters::Replay {
+        let report = pipeline.replay_dead_letters().await.map_err(|e| pipeline_failure(&e))?;
+        print(&format!(
+            "{} taken, {} left alone, {} refused again",
+            report.written, report.skipped, report.rejected
+        ));
+    }
+    let letters = pipeline.dead_letters().await.map_err(|e| pipeline_failure(&e))?;
+    for letter in &letters {
+        let email =
+            letter.fields.get("email_address").and_then(serde_json::Value::as_str).unwrap_or("(no address)");
+        let at = Timestamp::from_micros(letter.at_micros);
+        let code = letter.code.as_deref().unwrap_or("-");
+        print(&format!("{at} contact {} {email} {code}: {}", letter.key, letter.reason));
+    }
+    print(&format!("{} dead letters", letters.len()));
+    Ok(0)
+}
+
+impl Platforms {
+    /// What the simulators counted; nothing for real platforms.
+    async fn counted(&self) -> Result<Option<simulators::Counted>, Failure> {
+        match (self.simulated, &self.hubspot_url, &self.mailchimp_url) {
+            (true, Some(hubspot), Some(mailchimp)) => {
+                let counted = simulators::counted(hubspot, mailchimp).await;
+                counted.map(Some).map_err(|e| Failure::run(e.to_string()))
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 /// Real platforms, simulators elsewhere, or simulators of our own.
@@ -212,27 +276,60 @@ async fn simulator_store(args: &Args) -> Result<Arc<dyn Store>, Failure> {
     Ok(Arc::new(store))
 }
 
-fn clients(args: &Args, platforms: &Platforms, meter: &Arc<Meter>) -> Result<(HubSpot, Mailchimp), Failure> {
+async fn clients(
+    args: &Args,
+    platforms: &Platforms,
+    store: &Arc<SqliteStore>,
+    meter: &Arc<Meter>,
+    log: Option<&Arc<JsonLog>>,
+) -> Result<(HubSpot, Mailchimp), Failure> {
     let usage = |e: Error| Failure::usage(e.to_string());
     let transport: Arc<dyn martlet::core::Transport> = Arc::new(ReqwestTransport::new().map_err(usage)?);
+    let window = Duration::from_secs(args.hubspot_window);
     let mut hubspot = HubSpot::builder()
         .shared_transport(Arc::clone(&transport))
-        .access_token(platforms.hubspot_token.as_str())
-        .plan(HubSpotPlan::Custom { per_ten_seconds: args.hubspot_plan })
+        .limit(LimitSpec::new(LimitSpec::DEFAULT).window("ten_secondly", args.hubspot_plan, window))
+        .quota_journal(store.clone())
         .user_agent("contact_sync/0.1")
         .observer(meter.clone());
-    if let Some(url) = &platforms.hubspot_url {
-        hubspot = hubspot.base_url(url);
-    }
     let mut mailchimp = Mailchimp::builder()
-        .shared_transport(transport)
+        .shared_transport(Arc::clone(&transport))
         .api_key(platforms.mailchimp_key.as_str())
         .user_agent("contact_sync/0.1")
         .observer(meter.clone());
+    if let Some(log) = log {
+        hubspot = hubspot.observer(log.clone());
+        mailchimp = mailchimp.observer(log.clone());
+    }
+    hubspot = match (platforms.simulated, &platforms.hubspot_url) {
+        (true, Some(url)) => hubspot.credentials(refreshed(url, transport, store).await?),
+        _ => hubspot.access_token(platforms.hubspot_token.as_str()),
+    };
+    if let Some(url) = &platforms.hubspot_url {
+        hubspot = hubspot.base_url(url);
+    }
     if let Some(url) = &platforms.mailchimp_url {
         mailchimp = mailchimp.base_url(url);
     }
     Ok((hubspot.build().map_err(usage)?, mailchimp.build().map_err(usage)?))
+}
+
+/// Access tokens that expire, as an app has them that many accounts use: refreshed when needed, kept in the state file.
+async fn refreshed(
+    url: &str,
+    transport: Arc<dyn martlet::core::Transport>,
+    store: &Arc<SqliteStore>,
+) -> Result<impl CredentialSource + use<>, Failure> {
+    let (client_id, client_secret) = simulators::HUBSPOT_CLIENT;
+    let config = OAuth2Config::builder(format!("{}/oauth/v1/token", url.trim_end_matches('/')), client_id)
+        .client_secret(client_secret)
+        .auth_style(AuthStyle::RequestBody)
+        .build()
+        .map_err(|e| Failure::usage(e.to_string()))?;
+    let failure = |e: martlet::store::StoreError| Failure::usage(format!("cannot keep tokens: {e}"));
+    let tokens = TokenStore::new(Cells::new(store.clone(), "tokens/"), "hubspot").map_err(failure)?;
+    tokens.seed(&Tokens::from_refresh_token(simulators::HUBSPOT_REFRESH_TOKEN)).await.map_err(failure)?;
+    Ok(OAuth2::refresh(config, transport, tokens))
 }
 
 fn state_failure(path: &Path, error: &martlet::store::StoreError) -> Failure {

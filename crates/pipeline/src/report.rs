@@ -21,6 +21,34 @@ pub struct Counts {
     pub deleted: u64,
 }
 
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.read += other.read;
+        self.written += other.written;
+        self.unchanged += other.unchanged;
+        self.skipped += other.skipped;
+        self.rejected += other.rejected;
+        self.deleted += other.deleted;
+    }
+}
+
+impl RunReport {
+    /// This run and the one after it as one: counts and times add up, the rest is the later one's.
+    #[must_use]
+    pub fn followed_by(mut self, later: Self) -> Self {
+        self.counts += later.counts;
+        for (reason, count) in later.skipped {
+            *self.skipped.entry(reason).or_default() += count;
+        }
+        Self {
+            outcome: later.outcome,
+            vanished: later.vanished,
+            elapsed: self.elapsed + later.elapsed,
+            ..self
+        }
+    }
+}
+
 impl Counts {
     /// Records whose fate is known.
     #[must_use]
