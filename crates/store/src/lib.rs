@@ -7,6 +7,8 @@ mod cells;
 #[cfg(feature = "conformance")]
 #[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
 pub mod conformance;
+mod copy;
+mod encrypted;
 mod error;
 mod key;
 mod lease;
@@ -15,11 +17,14 @@ mod logs;
 mod memory;
 mod queue;
 mod queues;
+mod retention;
 mod store;
 
 pub use batch::{Committed, Outcome, Write, WriteBatch};
 pub use cell::{Cell, Expect, MAX_VALUE_BYTES, Version};
 pub use cells::Cells;
+pub use copy::{Copied, copy};
+pub use encrypted::{Cipher, CipherError, EncryptedStore};
 pub use error::{StoreError, StoreErrorKind};
 pub use key::{CellKey, InvalidName, QueueName};
 pub use lease::{Fence, MAX_OWNER_BYTES, check_owner};
@@ -31,4 +36,5 @@ pub use queue::{
     MessageState, PastDelivery, QueueItem, Receipt, Received,
 };
 pub use queues::{Moved, Queue, ReplayOptions};
+pub use retention::{Erasure, Removed, Retention};
 pub use store::{Capabilities, Store};

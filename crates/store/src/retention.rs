@@ -1,0 +1,359 @@
+use crate::{
+    CellKey, Expect, LogId, MessageId, MessageState, QueueItem, QueueName, Store, StoreError, Write,
+    WriteBatch,
+};
+use martlet_base::Timestamp;
+use std::fmt;
+use std::time::Duration;
+
+const PAGE: usize = 256;
+
+/// How long what is finished is kept. Nothing is removed unless a rule says so.
+///
+/// Expired cells and forgotten dedup keys go by themselves; these rules are for sealed logs and dead letters, which may
+/// hold personal data. Call [`apply`](Self::apply) from time to time: once a day is enough.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), martlet_store::StoreError> {
+/// use martlet_base::Clock;
+/// use martlet_store::{MemoryStore, Retention};
+/// use std::time::Duration;
+///
+/// const DAY: Duration = Duration::from_secs(24 * 3600);
+/// let rules = Retention::new().sealed_logs("saga/checkout", DAY * 90).dead_letters(DAY * 30);
+/// let removed = rules.apply(&MemoryStore::new(Clock::system())).await?;
+/// assert_eq!((removed.logs, removed.messages), (0, 0));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "rules do nothing until they are applied"]
+pub struct Retention {
+    logs: Vec<(String, Duration)>,
+    queues: Vec<(QueueName, Duration)>,
+    other_queues: Option<Duration>,
+}
+
+/// What was removed by [`Retention::apply`] or [`Erasure::apply`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Removed {
+    /// Cells.
+    pub cells: usize,
+    /// Logs, each with all its records.
+    pub logs: usize,
+    /// Messages.
+    pub messages: usize,
+    /// Messages that matched and are in flight: somebody works on them. Apply it again when they are settled.
+    pub in_flight: usize,
+}
+
+impl Retention {
+    /// No rule: everything is kept.
+    pub const fn new() -> Self {
+        Self { logs: Vec::new(), queues: Vec::new(), other_queues: None }
+    }
+
+    /// Logs of this kind are removed so long after they were sealed.
+    pub fn sealed_logs(mut self, kind: impl Into<String>, age: Duration) -> Self {
+        self.logs.push((kind.into(), age));
+        self
+    }
+
+    /// Dead letters are removed so long after they were buried, in all queues without a rule of their own.
+    pub const fn dead_letters(mut self, age: Duration) -> Self {
+        self.other_queues = Some(age);
+        self
+    }
+
+    /// Dead letters of this queue are removed so long after they were buried.
+    pub fn dead_letters_of(mut self, queue: QueueName, age: Duration) -> Self {
+        self.queues.push((queue, age));
+        self
+    }
+
+    /// Removes what the rules say, page by page.
+    ///
+    /// # Errors
+    /// See [`Store::commit`]. Dropped or failed, it may have removed some.
+    pub async fn apply(&self, store: &dyn Store) -> Result<Removed, StoreError> {
+        let now = store.now().await?;
+        let mut removed = Removed::default();
+        if !self.logs.is_empty() {
+            let old = |kind: &str, sealed: Timestamp| {
+                self.logs.iter().any(|(of, age)| of == kind && sealed + *age <= now)
+            };
+            let matches = |log: &crate::LogInfo| log.sealed.is_some_and(|sealed| old(log.id.kind(), sealed));
+            removed.logs = remove_logs(store, matches).await?;
+        }
+        if self.other_queues.is_some() || !self.queues.is_empty() {
+            let mut after = None;
+            while let Some(queue) = store.queues(after.as_ref(), 1).await?.pop() {
+                let own = self.queues.iter().find(|(name, _)| *name == queue).map(|(_, age)| *age);
+                if let Some(age) = own.or(self.other_queues) {
+                    let matches = |item: &QueueItem| item.visible_at + age <= now;
+                    let buried = Some(MessageState::Buried);
+                    remove_messages(store, &queue, buried, matches, &mut removed).await?;
+                }
+                after = Some(queue);
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// Everything about one person or account that is to be forgotten, found by the keys under which it lies.
+///
+/// Cells, logs and messages are found by what the program put into their **keys**; bodies are looked at only by a filter of the
+/// program's own. Backups, and pages of a database file that are free but not overwritten, are beyond it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), martlet_store::StoreError> {
+/// use martlet_base::Clock;
+/// use martlet_store::{Erasure, MemoryStore};
+///
+/// let erasure = Erasure::new()
+///     .cells("contact/7/")
+///     .logs("contact-7")
+///     .order_key("contact-7")
+///     .messages(|_queue, item| item.message.body.windows(13).any(|text| text == b"a@example.com"));
+/// let removed = erasure.apply(&MemoryStore::new(Clock::system())).await?;
+/// assert_eq!(removed.in_flight, 0, "otherwise again, a little later");
+/// # Ok(()) }
+/// ```
+#[derive(Default)]
+#[must_use = "an erasure does nothing until it is applied"]
+pub struct Erasure {
+    cells: Vec<String>,
+    logs: Vec<String>,
+    order_keys: Vec<String>,
+    messages: Vec<Box<Matches>>,
+}
+
+type Matches = dyn Fn(&QueueName, &QueueItem) -> bool + Send + Sync;
+
+impl fmt::Debug for Erasure {
+    /// Without keys: they may be personal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Erasure")
+            .field("cells", &self.cells.len())
+            .field("logs", &self.logs.len())
+            .field("order_keys", &self.order_keys.len())
+            .field("messages", &self.messages.len())
+            .finish()
+    }
+}
+
+impl Erasure {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cells whose keys start with `prefix`, which must not be empty.
+    pub fn cells(mut self, prefix: impl Into<String>) -> Self {
+        self.cells.push(prefix.into());
+        self
+    }
+
+    /// Logs of any kind with this id, sealed or not.
+    pub fn logs(mut self, id: impl Into<String>) -> Self {
+        self.logs.push(id.into());
+        self
+    }
+
+    /// Messages of any queue with this order key, dead letters included.
+    pub fn order_key(mut self, key: impl Into<String>) -> Self {
+        self.order_keys.push(key.into());
+        self
+    }
+
+    /// Messages that `matches` likes, dead letters included.
+    pub fn messages(
+        mut self,
+        matches: impl Fn(&QueueName, &QueueItem) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.messages.push(Box::new(matches));
+        self
+    }
+
+    /// Removes all of it, page by page.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::StoreErrorKind::Invalid) for an empty prefix of cells: that would be all of them. See also
+    /// [`Store::commit`]. Dropped or failed, it may have removed some.
+    pub async fn apply(&self, store: &dyn Store) -> Result<Removed, StoreError> {
+        if self.cells.iter().any(String::is_empty) {
+            let detail = "an empty prefix would erase every cell";
+            return Err(StoreError::new(crate::StoreErrorKind::Invalid, detail));
+        }
+        let mut removed = Removed::default();
+        for prefix in &self.cells {
+            let mut after: Option<CellKey> = None;
+            loop {
+                let page = store.scan(prefix, after.as_ref(), PAGE).await?;
+                let Some((last, _)) = page.last() else { break };
+                after = Some(last.clone());
+                removed.cells += page.len();
+                let delete = |batch: WriteBatch, (key, _)| batch.delete(key, Expect::Any);
+                store.commit(page.into_iter().fold(WriteBatch::new(), delete)).await?;
+            }
+        }
+        if !self.logs.is_empty() {
+            let matches = |log: &crate::LogInfo| self.logs.iter().any(|id| id == log.id.id());
+            removed.logs = remove_logs(store, matches).await?;
+        }
+        if !self.order_keys.is_empty() || !self.messages.is_empty() {
+            let mut after = None;
+            while let Some(queue) = store.queues(after.as_ref(), 1).await?.pop() {
+                let matches = |item: &QueueItem| {
+                    item.message.order_key.as_ref().is_some_and(|key| self.order_keys.contains(key))
+                        || self.messages.iter().any(|matches| matches(&queue, item))
+                };
+                remove_messages(store, &queue, None, matches, &mut removed).await?;
+                after = Some(queue);
+            }
+        }
+        Ok(removed)
+    }
+}
+
+async fn remove_logs(
+    store: &dyn Store,
+    matches: impl Fn(&crate::LogInfo) -> bool + Send,
+) -> Result<usize, StoreError> {
+    let (mut removed, mut after): (usize, Option<LogId>) = (0, None);
+    loop {
+        let page = store.logs(after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(removed) };
+        after = Some(last.id.clone());
+        for log in page.into_iter().filter(&matches) {
+            // One by one: a log may be long.
+            store.commit(WriteBatch::new().with(Write::DeleteLog { log: log.id })).await?;
+            removed += 1;
+        }
+    }
+}
+
+async fn remove_messages(
+    store: &dyn Store,
+    queue: &QueueName,
+    state: Option<MessageState>,
+    matches: impl Fn(&QueueItem) -> bool + Send,
+    removed: &mut Removed,
+) -> Result<(), StoreError> {
+    let mut after: Option<MessageId> = None;
+    loop {
+        let page = store.peek(queue, state, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.id);
+        for item in page.into_iter().filter(&matches) {
+            if item.state == MessageState::InFlight {
+                removed.in_flight += 1;
+                continue;
+            }
+            let discard = Write::Discard { queue: queue.clone(), message: item.id };
+            match store.commit(WriteBatch::new().with(discard)).await {
+                Ok(_) => removed.messages += 1,
+                // Received or settled since the look at it.
+                Err(error) if error.is_conflict() => removed.in_flight += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BuryKind, BuryReason, MemoryStore, Message, StoreErrorKind};
+    use martlet_base::ManualClock;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn queue(name: &str) -> QueueName {
+        QueueName::new(name).unwrap()
+    }
+
+    async fn bury_all(store: &MemoryStore, name: &str) {
+        for received in store.receive(&queue(name), 100, DAY).await.unwrap() {
+            let reason = BuryReason::new(BuryKind::Poison, "no");
+            let _ = store.commit(WriteBatch::new().bury(&received.receipt, reason)).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_finished_goes_when_it_is_old_and_the_rest_stays() {
+        let clock = ManualClock::new();
+        let store = MemoryStore::new(clock.clock());
+        let log = |kind: &str, id: &str| LogId::new(kind, id).unwrap();
+        for (kind, id) in [("saga", "old"), ("saga", "new"), ("saga", "open"), ("other", "old")] {
+            let _ = store.commit(WriteBatch::new().append(log(kind, id), None, "r")).await.unwrap();
+        }
+        let seal = |kind: &str, id: &str| WriteBatch::new().seal(log(kind, id), None);
+        let send = |name: &str| WriteBatch::new().enqueue(queue(name), Message::new("m"));
+        let _ = store.commit(seal("saga", "old")).await.unwrap();
+        let _ = store.commit(seal("other", "old")).await.unwrap();
+        for name in ["inbox", "outbox"] {
+            let _ = store.commit(send(name)).await.unwrap();
+            bury_all(&store, name).await;
+        }
+        clock.advance(DAY);
+        let _ = store.commit(seal("saga", "new")).await.unwrap();
+        let _ = store.commit(send("inbox")).await.unwrap();
+        bury_all(&store, "inbox").await;
+        let _ = store.commit(send("inbox")).await.unwrap();
+
+        let rules = Retention::new()
+            .sealed_logs("saga", DAY)
+            .dead_letters(DAY)
+            .dead_letters_of(queue("outbox"), DAY * 2);
+        let removed = rules.apply(&store).await.unwrap();
+        assert_eq!(removed, Removed { logs: 1, messages: 1, ..Removed::default() });
+        let left: Vec<_> =
+            store.logs(None, 10).await.unwrap().into_iter().map(|log| log.id.to_string()).collect();
+        assert_eq!(left, ["other:old", "saga:new", "saga:open"]);
+        assert_eq!(store.depth(&queue("inbox")).await.unwrap().total(), 2);
+        clock.advance(DAY);
+        assert_eq!(rules.apply(&store).await.unwrap().messages, 2);
+        assert_eq!(Retention::new().apply(&store).await.unwrap(), Removed::default());
+    }
+
+    #[tokio::test]
+    async fn everything_about_one_person_is_erased_and_nothing_else() {
+        let clock = ManualClock::new();
+        let store = MemoryStore::new(clock.clock());
+        let key = |name: &str| CellKey::new(name).unwrap();
+        let log = |id: &str| LogId::new("saga", id).unwrap();
+        let batch = WriteBatch::new()
+            .put(key("contact/7/token"), Expect::Any, "v")
+            .put(key("contact/70/token"), Expect::Any, "v")
+            .append(log("contact-7"), None, "r")
+            .append(log("contact-70"), None, "r")
+            .enqueue(queue("inbox"), Message::new("1").order_key("contact-7"))
+            .enqueue(queue("inbox"), Message::new("2").order_key("contact-7"))
+            .enqueue(queue("inbox"), Message::new("a@example.com"))
+            .enqueue(queue("outbox"), Message::new("b@example.com").order_key("contact-70"));
+        let _ = store.commit(batch).await.unwrap();
+        let in_flight = store.receive(&queue("inbox"), 1, DAY).await.unwrap().remove(0);
+        let erasure = Erasure::new()
+            .cells("contact/7/")
+            .logs("contact-7")
+            .order_key("contact-7")
+            .messages(|_, item| item.message.body.starts_with(b"a@"));
+        let removed = erasure.apply(&store).await.unwrap();
+        assert_eq!(removed, Removed { cells: 1, logs: 1, messages: 2, in_flight: 1 });
+        let reason = BuryReason::new(BuryKind::Poison, "no");
+        let _ = store.commit(WriteBatch::new().bury(&in_flight.receipt, reason)).await.unwrap();
+        assert_eq!(erasure.apply(&store).await.unwrap(), Removed { messages: 1, ..Removed::default() });
+        assert_eq!(store.depth(&queue("inbox")).await.unwrap().total(), 0);
+        assert_eq!(store.depth(&queue("outbox")).await.unwrap().total(), 1);
+        assert_eq!(store.scan("", None, 10).await.unwrap()[0].0, key("contact/70/token"));
+    }
+
+    #[tokio::test]
+    async fn an_empty_prefix_does_not_erase_everything() {
+        let store = MemoryStore::new(ManualClock::new().clock());
+        let error = Erasure::new().cells("").apply(&store).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Invalid);
+    }
+}
