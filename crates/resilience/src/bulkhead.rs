@@ -54,6 +54,11 @@ impl Bulkhead {
         self.0.try_acquire(1, now).map(BulkheadPermit)
     }
 
+    #[cfg(feature = "tower")]
+    pub(crate) const fn limits(&self) -> &Limits {
+        &self.0
+    }
+
     /// Places taken.
     #[must_use]
     pub fn in_flight(&self) -> usize {

@@ -6,15 +6,20 @@ mod backoff;
 mod breaker;
 mod bulkhead;
 mod config;
+mod hedge;
 pub mod hint;
 mod limit;
 #[cfg(feature = "ratelimit-headers")]
 #[cfg_attr(docsrs, doc(cfg(feature = "ratelimit-headers")))]
 pub mod quota_headers;
+mod quota_store;
 mod registry;
 mod retry;
 mod single_flight;
 mod sync;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod tower;
 
 pub use adaptive::{
     AdaptiveBuilder, AdaptiveConcurrency, AdaptivePermit, AdaptiveRate, AdaptiveSignal, AdaptiveSnapshot,
@@ -27,9 +32,14 @@ pub use breaker::{
 };
 pub use bulkhead::{Bulkhead, BulkheadPermit};
 pub use config::ConfigError;
+pub use hedge::{Hedge, HedgeBuilder, HedgeFailed};
 pub use limit::{
     Calendar, Gcra, LimitError, LimitPermit, Limits, LimitsBuilder, NextPlace, Overflow, Priority, QuotaPlan,
     WindowUsage,
+};
+pub use quota_store::{
+    Lease, QuotaStore, QuotaStoreDown, Reservation, ReserveFuture, SharedWindow, SharedWindowBuilder,
+    WhenDown,
 };
 pub use registry::{Registry, RegistryFull, Resident};
 pub use retry::{

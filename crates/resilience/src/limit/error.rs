@@ -24,6 +24,9 @@ pub enum LimitError {
     /// Its place in the full queue was taken by a request of a higher class.
     #[error("a more urgent request took its place in the queue")]
     Shed,
+    /// The store that several processes share did not answer, and the rule is to send nothing then.
+    #[error("the shared quota store did not answer")]
+    StoreDown,
     /// Too many are waiting already.
     #[error("{depth} requests are waiting already")]
     QueueFull {

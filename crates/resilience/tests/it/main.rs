@@ -11,3 +11,5 @@ mod retry_vectors;
 mod serde;
 mod sharing;
 mod single_flight;
+#[cfg(feature = "tower")]
+mod tower;
