@@ -188,7 +188,8 @@ pub struct IssueContext {
     note = "a `martlet_core::Credential` is a source by itself; for tokens that expire implement `CredentialSource`"
 )]
 pub trait CredentialSource: fmt::Debug + Send + Sync + 'static {
-    /// Obtains a credential. It runs on a task of its own: dropping a caller does not stop it.
+    /// Obtains a credential. It runs on a task of its own: dropping a caller does not stop it. It retries what may pass by
+    /// itself: a call that gets no credential fails, and is not retried for that.
     ///
     /// # Errors
     /// [`CredentialError`]; all callers that wait get it, and it is remembered for a few seconds.

@@ -1,6 +1,7 @@
 //! The examples, run as a user runs them: as processes, with their output and exit codes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod day;
 mod support;
 
 use support::{Serving, Sync, example};

@@ -149,6 +149,10 @@ impl Core {
                 stale.nothing_changed();
             }
             drop(stale);
+            if error.kind() == ErrorKind::Credential {
+                // A source retries by itself; retries around retries would multiply what a token endpoint in trouble gets.
+                return Err(settle(error, None, may_have_been_applied));
+            }
             let now = self.clock.now();
             let mut failure = Failure::new(error.delivery(), error.recovery());
             if let Some(at) = error.not_before() {

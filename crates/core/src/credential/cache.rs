@@ -179,7 +179,7 @@ impl CredentialCache {
 }
 
 fn failure(error: &CredentialError) -> Error {
-    // Nothing was sent to the platform, but waiting for the source's recovery is what Retry is for.
+    // The source's word on whether trying again later may help; the call itself is not retried for it.
     let recovery = match error.recovery() {
         Recovery::Transient | Recovery::Throttled => Recovery::Transient,
         _ => Recovery::Fatal,
