@@ -9,4 +9,5 @@ mod npm;
 mod reading;
 mod simulator;
 mod source;
+mod trouble;
 mod writing;

@@ -7,3 +7,4 @@ mod npm;
 mod pipeline;
 mod sim;
 mod support;
+mod trouble;
