@@ -7,8 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderMap;
 use serde_json::Value;
+use smallvec::{SmallVec, smallvec};
 
-use crate::{Encoding, Field, Incoming, VerifyError};
+use crate::{Encoding, Field, Incoming, Text, VerifyError};
 
 /// More signatures than any provider sends while it rotates keys. Each may cost a public-key operation.
 pub(crate) const MAX_CANDIDATES: usize = 16;
@@ -40,9 +41,8 @@ impl<'a> Extract<'a> {
         match field {
             Field::Header(name) => header(self.request.headers, name).map(Cow::Borrowed),
             Field::KeyValue { .. } | Field::Tagged { .. } => {
-                let mut all = self.all(field)?;
-                match (all.pop(), all.is_empty()) {
-                    (Some(one), true) => Ok(Cow::Borrowed(one)),
+                match all(self.request.headers, field)?.as_slice() {
+                    [one] => Ok(Cow::Borrowed(*one)),
                     _ => Err(malformed(field, "there exactly once")),
                 }
             }
@@ -58,35 +58,33 @@ impl<'a> Extract<'a> {
             }
         }
     }
-
-    /// All values of a header that lists several.
-    pub(crate) fn all(&self, field: &Field) -> Result<Vec<&'a [u8]>, VerifyError> {
-        let headers = self.request.headers;
-        let found: Vec<&[u8]> = match field {
-            Field::KeyValue { header: name, delimiter, name: key } => {
-                let delimiter = *delimiter;
-                header(headers, name)?
-                    .split(|b| char::from(*b) == delimiter)
-                    .filter_map(|item| split_once(item, b'='))
-                    .filter_map(|(name, value)| (name == key.as_bytes()).then_some(value))
-                    .take(MAX_CANDIDATES + 1)
-                    .collect()
-            }
-            Field::Tagged { header: name, tag } => header(headers, name)?
-                .split(|b| *b == b' ')
-                .filter_map(|item| split_once(item, b','))
-                .filter_map(|(name, value)| (name == tag.as_bytes()).then_some(value))
-                .take(MAX_CANDIDATES + 1)
-                .collect(),
-            Field::Header(name) => vec![header(headers, name)?],
-            Field::Json(_) | Field::Form(_) => Vec::new(),
-        };
-        if found.len() > MAX_CANDIDATES {
-            return Err(malformed(field, "a list of at most 16 signatures"));
-        }
-        Ok(found)
-    }
 }
+
+/// All values of a header that may list several.
+pub(crate) fn all<'r>(headers: &'r HeaderMap, field: &Field) -> Result<Values<'r>, VerifyError> {
+    let named = |list: &'r [u8], between: char, equals: u8, wanted: &Text| -> Values<'r> {
+        list.split(|b| char::from(*b) == between)
+            .filter_map(|item| split_once(item, equals))
+            .filter_map(|(name, value)| (name == wanted.as_bytes()).then_some(value))
+            .take(MAX_CANDIDATES + 1)
+            .collect()
+    };
+    let found = match field {
+        Field::KeyValue { header: list, delimiter, name } => {
+            named(header(headers, list)?, *delimiter, b'=', name)
+        }
+        Field::Tagged { header: list, tag } => named(header(headers, list)?, ' ', b',', tag),
+        Field::Header(name) => smallvec![header(headers, name)?],
+        Field::Json(_) | Field::Form(_) => Values::new(),
+    };
+    if found.len() > MAX_CANDIDATES {
+        return Err(malformed(field, "a list of at most 16 signatures"));
+    }
+    Ok(found)
+}
+
+/// One or two signatures are what there is: no need to ask the allocator.
+pub(crate) type Values<'a> = SmallVec<[&'a [u8]; 2]>;
 
 fn split_once(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     let position = text.iter().position(|b| *b == at)?;
@@ -104,8 +102,9 @@ pub(crate) fn malformed(what: &Field, expected: &'static str) -> VerifyError {
 /// A header that is there once. Where it is there twice, the handler might read the other one.
 pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a [u8], VerifyError> {
     let what = || format!("header {name}");
-    let mut all = headers.get_all(name).iter();
-    let first = all.next().ok_or_else(|| VerifyError::Missing { what: what() })?;
+    // A request has few headers: looking at each costs less than hashing a name that is not lower case yet.
+    let mut all = headers.iter().filter(|(other, _)| other.as_str().eq_ignore_ascii_case(name));
+    let (_, first) = all.next().ok_or_else(|| VerifyError::Missing { what: what() })?;
     match all.next() {
         None => Ok(first.as_bytes()),
         Some(_) => Err(VerifyError::Malformed { what: what(), expected: "there exactly once" }),
@@ -121,6 +120,23 @@ pub(crate) fn decode(encoding: Encoding, text: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
+/// Writes into a buffer that is long enough, and says how much.
+pub(crate) fn encode_into(encoding: Encoding, bytes: &[u8], out: &mut [u8]) -> usize {
+    let fits = "the caller's buffer holds the longest tag";
+    match encoding {
+        Encoding::Hex => {
+            for (pair, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+                *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+            }
+            bytes.len() * 2
+        }
+        Encoding::Base64 => STANDARD.encode_slice(bytes, out).expect(fits),
+        Encoding::Base64Url => URL_SAFE_NO_PAD.encode_slice(bytes, out).expect(fits),
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 pub(crate) fn encode(encoding: Encoding, bytes: &[u8]) -> String {
     match encoding {
         Encoding::Hex => hex(bytes),
@@ -130,8 +146,7 @@ pub(crate) fn encode(encoding: Encoding, bytes: &[u8]) -> String {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|digit| char::from(HEX[usize::from(digit)])).collect()
 }
 
 fn digit(byte: u8) -> Option<u8> {
@@ -228,7 +243,11 @@ mod tests {
         #[test]
         fn every_encoding_round_trips(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             for encoding in [Encoding::Hex, Encoding::Base64, Encoding::Base64Url] {
-                prop_assert_eq!(decode(encoding, encode(encoding, &bytes).as_bytes()), Some(bytes.clone()));
+                let text = encode(encoding, &bytes);
+                prop_assert_eq!(decode(encoding, text.as_bytes()), Some(bytes.clone()));
+                let mut buffer = [0; 200];
+                let length = encode_into(encoding, &bytes, &mut buffer);
+                prop_assert_eq!(&buffer[..length], text.as_bytes());
             }
         }
 

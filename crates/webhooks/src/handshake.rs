@@ -126,9 +126,9 @@ impl Verifier {
             Handshake::Mandrill => {
                 let fields = form(request.body);
                 let empty = matches!(fields.as_slice(), [(key, value)] if &**key == b"mandrill_events" && &**value == b"[]");
-                (empty && self.has_no_key()).then(ok)
+                (empty && !self.any_key(|_| true)).then(ok)
             }
-            Handshake::VerificationToken if self.has_no_key() => {
+            Handshake::VerificationToken if !self.any_key(|_| true) => {
                 let body = json_with(request.body, b"verification_token")?;
                 let token = body["verification_token"].as_str()?.to_owned();
                 Some(HandshakeReply { learned: Some(token.into()), ..ok() })
@@ -163,13 +163,6 @@ impl Verifier {
         let Method::Recipes(recipes) = &self.method else { return None };
         let key = recipes.iter().flat_map(|one| &one.keys).find(|slot| slot.dates.contain(now))?;
         key.material.tag(&[challenge.as_bytes()]).map(|tag| hex(tag.as_bytes()))
-    }
-
-    fn has_no_key(&self) -> bool {
-        match &self.method {
-            Method::Recipes(recipes) => recipes.iter().all(|one| one.keys.is_empty()),
-            Method::Credential(_, slots) => slots.is_empty(),
-        }
     }
 }
 

@@ -15,7 +15,8 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 use subtle::{Choice, ConstantTimeEq};
 
-use crate::{Algorithm, ConfigError, KeyFormat, Recipe};
+use crate::extract;
+use crate::{Algorithm, ConfigError, Encoding, KeyFormat, Recipe};
 
 /// One secret with a name and, while it is being replaced, with dates.
 ///
@@ -233,18 +234,47 @@ impl Material {
         })
     }
 
-    /// Whether any candidate signs the message. All are compared, each in constant time.
-    pub(crate) fn verify(&self, message: &[impl AsRef<[u8]>], candidates: &[Vec<u8>]) -> Choice {
-        let matches: &dyn Fn(&[u8]) -> Choice = match (self.tag(message), self) {
-            (Some(tag), _) => &move |candidate| tag.as_bytes().ct_eq(candidate),
+    /// Whether any candidate, as written in the request, signs the message. All are compared, each in constant time.
+    pub(crate) fn verify(
+        &self,
+        message: &[impl AsRef<[u8]>],
+        encoding: Encoding,
+        candidates: &[&[u8]],
+    ) -> Choice {
+        let any = |matches: &dyn Fn(&[u8]) -> Choice| {
+            candidates.iter().fold(Choice::from(0), |found, candidate| found | matches(candidate))
+        };
+        match (self.tag(message), self) {
+            (Some(tag), _) => {
+                // Ours is written like theirs, so a signature has one spelling, and nothing of theirs is decoded.
+                let mut text = [0; MAX_TEXT];
+                let length = extract::encode_into(encoding, tag.as_bytes(), &mut text);
+                any(&|candidate| equal(&text[..length], candidate))
+            }
             (None, Self::Public(key)) => {
                 let whole: Vec<u8> = message.iter().flat_map(|part| part.as_ref()).copied().collect();
-                &move |candidate| Choice::from(u8::from(key.verify(&whole, candidate).is_ok()))
+                any(&|candidate| {
+                    let signature = extract::decode(encoding, candidate);
+                    let valid = signature.is_some_and(|signature| key.verify(&whole, &signature).is_ok());
+                    Choice::from(u8::from(valid))
+                })
             }
-            (None, _) => return Choice::from(0),
-        };
-        candidates.iter().fold(Choice::from(0), |found, candidate| found | matches(candidate))
+            (None, _) => Choice::from(0),
+        }
     }
+}
+
+/// A SHA-512 tag in hexadecimal.
+const MAX_TEXT: usize = 128;
+
+/// Whether two texts are equal, in a time that depends on their lengths alone: all differences are collected, and only
+/// their sum is looked at.
+fn equal(ours: &[u8], theirs: &[u8]) -> Choice {
+    if ours.len() != theirs.len() {
+        return Choice::from(0);
+    }
+    let differences = ours.iter().zip(theirs).fold(0, |all, (ours, theirs)| all | (ours ^ theirs));
+    differences.ct_eq(&0)
 }
 
 /// What a signer signs with.
@@ -320,7 +350,7 @@ fn decode(format: KeyFormat, whpk: &str, text: &str) -> Option<Zeroizing<Vec<u8>
     match format {
         KeyFormat::Utf8 => Some(text.as_bytes().to_vec()),
         KeyFormat::Base64 => base64(text),
-        KeyFormat::Hex => crate::extract::unhex(text.as_bytes()),
+        KeyFormat::Hex => extract::unhex(text.as_bytes()),
         KeyFormat::Whsec => base64(text.strip_prefix("whsec_").unwrap_or(text)),
         KeyFormat::Whpk => text.strip_prefix(whpk).and_then(base64),
         KeyFormat::PublicKey => None,

@@ -9,9 +9,10 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use martlet_base::Timestamp;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
+use smallvec::{SmallVec, smallvec};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use crate::extract::{self, Bytes, Extract, header, malformed};
+use crate::extract::{self, Bytes, Extract, Values, header, malformed};
 use crate::key::{Dates, Material};
 use crate::recipe::Text;
 use crate::url::spellings;
@@ -234,16 +235,15 @@ impl Verifier {
         if size > limit {
             return Err(VerifyError::TooLarge { size, limit });
         }
-        let mut dates = self.dates().peekable();
-        if dates.peek().is_none() {
+        if !self.any_key(|_| true) {
             return Err(VerifyError::NoKey);
         }
-        if !dates.any(|dates| dates.contain(now)) {
+        if !self.any_key(|dates| dates.contain(now)) {
             return Err(VerifyError::NoActiveKey);
         }
-        let proof = match &self.method {
+        let (strength, fit) = match &self.method {
             Method::Credential(credential, slots) => {
-                self.check_credential(credential, slots, request, now)?
+                (Strength::Authenticated, check_credential(credential, slots, request, now)?)
             }
             Method::Recipes(recipes) => {
                 let extract = Extract::new(*request);
@@ -254,41 +254,50 @@ impl Verifier {
                         outcome = next;
                     }
                 }
-                outcome?
+                (Strength::Signed, outcome?)
             }
         };
-        Ok(Verified::new(request.body, proof))
+        let Fit { key_id, coverage, signed_at } = fit;
+        let (provider, key_id) = (self.name.clone(), Arc::clone(key_id));
+        Ok(Verified::new(request.body, Proof { provider, strength, coverage, key_id, signed_at }))
     }
 
-    fn dates(&self) -> Box<dyn Iterator<Item = Dates> + '_> {
+    pub(crate) fn any_key(&self, is: impl Fn(Dates) -> bool) -> bool {
         match &self.method {
-            Method::Credential(_, slots) => Box::new(slots.iter().map(|slot| slot.dates)),
-            Method::Recipes(recipes) => {
-                Box::new(recipes.iter().flat_map(|one| &one.keys).map(|slot| slot.dates))
-            }
+            Method::Credential(_, slots) => slots.iter().any(|slot| is(slot.dates)),
+            Method::Recipes(recipes) => recipes.iter().flat_map(|one| &one.keys).any(|slot| is(slot.dates)),
         }
     }
 
-    fn check_recipe(
+    fn check_recipe<'v>(
         &self,
-        loaded: &Loaded,
+        loaded: &'v Loaded,
         extract: &Extract<'_>,
         now: Timestamp,
-    ) -> Result<Proof, VerifyError> {
+    ) -> Result<Fit<'v>, VerifyError> {
         let Loaded { recipe, keys } = loaded;
         for rule in &*recipe.require {
             check_rule(rule, extract)?;
         }
-        let listed: Vec<Bytes<'_>> = match &recipe.signature {
-            field @ (Field::Json(_) | Field::Form(_)) => vec![extract.one(field)?],
-            field => extract.all(field)?.into_iter().map(Cow::Borrowed).collect(),
+        let inside;
+        let mut candidates: Values<'_> = match &recipe.signature {
+            field @ (Field::Json(_) | Field::Form(_)) => {
+                inside = extract.one(field)?;
+                smallvec![&*inside]
+            }
+            field => extract::all(extract.request.headers, field)?,
         };
         let stamp = recipe.timestamp.as_ref().map(|stamp| extract.one(&stamp.at)).transpose()?;
         let signed_at = self.check_time(recipe, stamp.as_deref(), now)?;
 
-        let versions: Vec<&[u8]> =
-            listed.iter().filter_map(|text| text.strip_prefix(recipe.prefix.as_bytes())).collect();
-        if versions.is_empty() {
+        candidates.retain(|text| match text.strip_prefix(recipe.prefix.as_bytes()) {
+            Some(rest) => {
+                *text = rest;
+                true
+            }
+            None => false,
+        });
+        if candidates.is_empty() {
             let expected = match &recipe.signature {
                 Field::KeyValue { name, .. } => name.to_string(),
                 Field::Tagged { tag, .. } => tag.to_string(),
@@ -296,33 +305,33 @@ impl Verifier {
             };
             return Err(VerifyError::NoAcceptableSignature { expected });
         }
-        // What cannot be decoded cannot match.
-        let candidates: Vec<Vec<u8>> =
-            versions.iter().filter_map(|text| extract::decode(recipe.encoding, text)).collect();
 
-        let urls = match (
-            recipe
-                .message
-                .iter()
-                .find_map(|part| if let Part::Url(form) = part { Some(*form) } else { None }),
-            &self.public_url,
-        ) {
-            (None, _) => vec![None],
-            (Some(_), None) => return Err(VerifyError::NoPublicUrl),
-            (Some(form), Some(public)) => {
-                spellings(form, &public.of(extract.request.target)).into_iter().map(Some).collect()
-            }
-        };
         let mut found = Choice::from(0);
         let mut fitting = 0u64;
-        for url in &urls {
-            let message = message(recipe, extract, stamp.as_deref(), url.as_deref())?;
+        let mut try_keys = |url: Option<&str>| -> Result<(), VerifyError> {
+            let message = message(recipe, extract, stamp.as_deref(), url)?;
             for (index, slot) in (0u64..).zip(keys) {
                 if slot.dates.contain(now) {
-                    let fits = slot.material.verify(&message, &candidates);
+                    let fits = slot.material.verify(&message, recipe.encoding, &candidates);
                     fitting.conditional_assign(&index, fits);
                     found |= fits;
                 }
+            }
+            Ok(())
+        };
+        let form = recipe.message.iter().find_map(|part| match part {
+            Part::Url(form) => Some(*form),
+            _ => None,
+        });
+        let url = match (form, &self.public_url) {
+            (None, _) => None,
+            (Some(_), None) => return Err(VerifyError::NoPublicUrl),
+            (Some(form), Some(public)) => Some((form, public.of(extract.request.target))),
+        };
+        match &url {
+            None => try_keys(None)?,
+            Some((form, url)) => {
+                spellings(*form, url).iter().try_for_each(|url| try_keys(Some(url)))?;
             }
         }
         let key = usize::try_from(fitting).ok().and_then(|index| keys.get(index));
@@ -330,7 +339,7 @@ impl Verifier {
             return Err(mismatch(recipe, &extract.request));
         };
         if recipe.message.contains(&Part::FormOrBodyHash)
-            && let Some(url) = urls.iter().flatten().next()
+            && let Some((_, url)) = &url
             && let Some(named) = body_hash(url)
             && !bool::from(extract::hex(&Sha256::digest(extract.request.body)).as_bytes().ct_eq(&named))
         {
@@ -342,13 +351,7 @@ impl Verifier {
             (true, false) => Coverage::Body,
             (false, _) => Coverage::NotBody,
         };
-        Ok(Proof {
-            provider: self.name.clone(),
-            strength: Strength::Signed,
-            coverage,
-            key_id: Arc::clone(&key.id),
-            signed_at,
-        })
+        Ok(Fit { key_id: &key.id, coverage, signed_at })
     }
 
     /// The time that is signed, if any, and near enough to the clock.
@@ -395,43 +398,44 @@ impl Verifier {
             _ => Ok(Some(signed_at)),
         }
     }
+}
 
-    fn check_credential(
-        &self,
-        credential: &Credential,
-        slots: &[Slot<[u8; 32]>],
-        request: &Incoming<'_>,
-        now: Timestamp,
-    ) -> Result<Proof, VerifyError> {
-        let presented = presented(credential, request)?;
-        let mut found = Choice::from(0);
-        let mut fitting = 0u64;
-        for text in &presented {
-            // Compared as hashes, so that not even the length shows.
-            let digest: [u8; 32] = Sha256::digest(text).into();
-            for (index, slot) in (0u64..).zip(slots) {
-                if slot.dates.contain(now) {
-                    let fits = slot.material.ct_eq(&digest);
-                    fitting.conditional_assign(&index, fits);
-                    found |= fits;
-                }
+/// What fitted.
+#[derive(Clone, Copy)]
+struct Fit<'v> {
+    key_id: &'v Arc<str>,
+    coverage: Coverage,
+    signed_at: Option<Timestamp>,
+}
+
+fn check_credential<'v>(
+    credential: &Credential,
+    slots: &'v [Slot<[u8; 32]>],
+    request: &Incoming<'_>,
+    now: Timestamp,
+) -> Result<Fit<'v>, VerifyError> {
+    let presented = presented(credential, request)?;
+    let mut found = Choice::from(0);
+    let mut fitting = 0u64;
+    for text in &presented {
+        // Compared as hashes, so that not even the length shows.
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        for (index, slot) in (0u64..).zip(slots) {
+            if slot.dates.contain(now) {
+                let fits = slot.material.ct_eq(&digest);
+                fitting.conditional_assign(&index, fits);
+                found |= fits;
             }
         }
-        let key = usize::try_from(fitting).ok().and_then(|index| slots.get(index));
-        let (true, Some(key)) = (bool::from(found), key) else { return Err(VerifyError::BadCredentials) };
-        Ok(Proof {
-            provider: self.name.clone(),
-            strength: Strength::Authenticated,
-            coverage: Coverage::NotBody,
-            key_id: Arc::clone(&key.id),
-            signed_at: None,
-        })
     }
+    let key = usize::try_from(fitting).ok().and_then(|index| slots.get(index));
+    let (true, Some(key)) = (bool::from(found), key) else { return Err(VerifyError::BadCredentials) };
+    Ok(Fit { key_id: &key.id, coverage: Coverage::NotBody, signed_at: None })
 }
 
 /// How much an outcome of one of several recipes says: a wrong signature tells more than a header that another recipe
 /// would have wanted.
-fn telling(outcome: &Result<Proof, VerifyError>) -> u8 {
+fn telling(outcome: &Result<Fit<'_>, VerifyError>) -> u8 {
     match outcome {
         Ok(_) => 4,
         Err(VerifyError::NoKey) => 0,
@@ -477,8 +481,8 @@ pub(crate) fn message<'a>(
     extract: &'a Extract<'_>,
     stamp: Option<&'a [u8]>,
     url: Option<&'a str>,
-) -> Result<Vec<Bytes<'a>>, VerifyError> {
-    let mut pieces = Vec::with_capacity(recipe.message.len());
+) -> Result<SmallVec<[Bytes<'a>; 6]>, VerifyError> {
+    let mut pieces = SmallVec::new();
     for part in &*recipe.message {
         match part {
             Part::Literal(text) => pieces.push(Cow::Borrowed(text.as_bytes())),
@@ -580,7 +584,7 @@ impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verifier")
             .field("name", &self.name)
-            .field("keys", &self.dates().count())
+            .field("has_key", &self.any_key(|_| true))
             .field("public_url", &self.public_url)
             .field("max_body", &self.max_body)
             .finish_non_exhaustive()

@@ -1,0 +1,113 @@
+//! What the benches share: a stop watch, a table, and the figures as JSON in `target/bench`.
+
+#![expect(clippy::print_stdout, reason = "a bench speaks on stdout")]
+#![expect(clippy::disallowed_methods, reason = "a bench measures real time")]
+
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::json;
+
+/// One way to do what a case asks for.
+pub struct Subject<'a> {
+    name: &'static str,
+    run: Box<dyn FnMut() + 'a>,
+}
+
+impl std::fmt::Debug for Subject<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subject").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Subject<'a> {
+    /// `run` does it once; its result is kept from the optimiser.
+    pub fn new<R>(name: &'static str, mut run: impl FnMut() -> R + 'a) -> Self {
+        let run = Box::new(move || {
+            black_box(run());
+        });
+        Self { name, run }
+    }
+}
+
+/// The figures of one bench.
+#[derive(Debug)]
+pub struct Report {
+    bench: &'static str,
+    figures: Vec<(String, &'static str, f64)>,
+}
+
+/// How long one sample runs.
+const SAMPLE: Duration = Duration::from_millis(10);
+/// How many samples there are of each subject.
+const SAMPLES: usize = 41;
+
+impl Report {
+    /// An empty one; the name is that of the file.
+    #[must_use]
+    pub const fn new(bench: &'static str) -> Self {
+        Self { bench, figures: Vec::new() }
+    }
+
+    /// Measures the subjects of one case in turn, so that a busy moment of the machine meets all of them, and keeps the median
+    /// of each: nanoseconds for one run.
+    pub fn case(&mut self, case: &str, mut subjects: Vec<Subject<'_>>) {
+        let rounds: Vec<u32> = subjects.iter_mut().map(rounds).collect();
+        let mut samples = vec![Vec::with_capacity(SAMPLES); subjects.len()];
+        for _ in 0..SAMPLES {
+            for ((subject, rounds), samples) in subjects.iter_mut().zip(&rounds).zip(&mut samples) {
+                samples.push(time(subject, *rounds).as_secs_f64() * 1e9 / f64::from(*rounds));
+            }
+        }
+        println!("{case}");
+        for (subject, mut samples) in subjects.iter().zip(samples) {
+            samples.sort_by(f64::total_cmp);
+            let median = samples[SAMPLES / 2];
+            println!("    {:<36} {median:>10.0} ns {:>12.0} /s", subject.name, 1e9 / median);
+            self.figures.push((case.to_owned(), subject.name, median));
+        }
+    }
+
+    /// Writes `target/bench/NAME.json`: a list of `{case, subject, value, unit}`.
+    ///
+    /// # Panics
+    ///
+    /// When the file cannot be written: without it the run was for nothing.
+    pub fn write(&self) {
+        let target = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target")), PathBuf::from);
+        let figures: Vec<_> = self
+            .figures
+            .iter()
+            .map(|(case, subject, value)| json!({ "case": case, "subject": subject, "value": value, "unit": "ns" }))
+            .collect();
+        let folder = target.join("bench");
+        std::fs::create_dir_all(&folder).expect("the bench writes its figures");
+        let file = folder.join(format!("{}.json", self.bench));
+        std::fs::write(&file, format!("{:#}\n", serde_json::Value::from(figures)))
+            .expect("the bench writes its figures");
+        println!("written to {}", file.display());
+    }
+}
+
+fn time(subject: &mut Subject<'_>, rounds: u32) -> Duration {
+    let start = Instant::now();
+    (0..rounds).for_each(|_| (subject.run)());
+    start.elapsed()
+}
+
+/// How many runs fill a sample.
+fn rounds(subject: &mut Subject<'_>) -> u32 {
+    let mut rounds = 1u32;
+    while time(subject, rounds) < SAMPLE && rounds < 1 << 24 {
+        rounds *= 2;
+    }
+    rounds
+}
+
+/// The calendar's time, for peers that read the clock themselves.
+#[must_use]
+pub fn now() -> SystemTime {
+    SystemTime::now()
+}
