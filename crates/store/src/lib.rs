@@ -30,6 +30,11 @@ pub use key::{CellKey, InvalidName, QueueName};
 pub use lease::{Fence, MAX_OWNER_BYTES, check_owner};
 pub use log::{LogId, LogInfo, Record};
 pub use logs::Logs;
+/// What backends can share: deciding about batches in memory.
+pub mod engine {
+    pub use crate::memory::engine::{Changes, Engine, LogChange, MessageChange};
+    pub use crate::memory::queue::{Item, Place};
+}
 pub use memory::MemoryStore;
 pub use queue::{
     BuryKind, BuryReason, DEDUP_WINDOW, DeliveryEnd, Depth, MAX_HISTORY, MAX_LABEL_BYTES, Message, MessageId,

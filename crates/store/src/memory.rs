@@ -1,4 +1,5 @@
-mod queue;
+pub(crate) mod engine;
+pub(crate) mod queue;
 mod state;
 
 use crate::{

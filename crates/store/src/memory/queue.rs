@@ -7,41 +7,70 @@ use crate::{
 };
 use martlet_base::Timestamp;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::time::Duration;
 
 /// A dedup key belongs to this message until then.
 pub(super) type Remembered = (MessageId, Timestamp);
 
-#[derive(Clone)]
-pub(super) struct Item {
-    message: Message,
-    place: Place,
-    visible_at: Timestamp,
-    enqueued: Timestamp,
-    /// Which delivery was the last, and whether its receipt is still good.
-    delivery: u64,
-    held: bool,
-    received: Timestamp,
-    deliveries: u32,
-    history: Vec<PastDelivery>,
-    buried: Option<BuryReason>,
+/// A message as a store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Item {
+    /// What was enqueued.
+    pub message: Message,
+    /// Where it is, its time left aside.
+    pub place: Place,
+    /// When it can be received, if that is only a matter of time.
+    pub visible_at: Timestamp,
+    /// When it was enqueued.
+    pub enqueued: Timestamp,
+    /// Which delivery was the last.
+    pub delivery: u64,
+    /// Whether the receipt of the last delivery is still good.
+    pub held: bool,
+    /// When it was last received.
+    pub received: Timestamp,
+    /// How often it was received since it was enqueued or replayed.
+    pub deliveries: u32,
+    /// Past deliveries.
+    pub history: Vec<PastDelivery>,
+    /// Why it was given up.
+    pub buried: Option<BuryReason>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+/// Where an [`Item`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
     /// To be received when its time has come.
     Waiting,
     /// Received; to be received again when its visibility runs out.
     InFlight,
     /// Behind another message of its order key.
     Blocked,
+    /// A dead letter.
     Buried,
 }
 
+/// Numbers for new messages: those that were given beforehand, then one after the other.
+#[derive(Default)]
+pub(super) struct Numbers {
+    pub(super) given: VecDeque<u64>,
+    last: u64,
+}
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.last = self.given.pop_front().unwrap_or(self.last + 1);
+        self.last
+    }
+}
+
 impl Item {
-    fn new(message: Message, now: Timestamp) -> Self {
+    /// A message that was just enqueued.
+    #[must_use]
+    pub fn new(message: Message, now: Timestamp) -> Self {
         Self {
             place: Place::Waiting,
             visible_at: message.not_before.unwrap_or(now),
@@ -56,7 +85,9 @@ impl Item {
         }
     }
 
-    fn state(&self, now: Timestamp) -> MessageState {
+    /// Where it is at `now`.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> MessageState {
         match self.place {
             Place::Buried => MessageState::Buried,
             Place::Blocked => MessageState::Blocked,
@@ -70,7 +101,9 @@ impl Item {
         PastDelivery::new(self.received, ended, end, detail).push_to(&mut self.history);
     }
 
-    fn show(&self, id: MessageId, now: Timestamp) -> QueueItem {
+    /// The message as it is shown at `now`.
+    #[must_use]
+    pub fn show(&self, id: MessageId, now: Timestamp) -> QueueItem {
         let mut item = QueueItem::new(id, self.message.clone(), self.state(now), self.enqueued);
         item.visible_at = self.visible_at;
         item.deliveries = self.deliveries;
@@ -145,6 +178,14 @@ impl Queue {
         before
     }
 
+    pub(super) fn item(&self, id: MessageId) -> Option<&Item> {
+        self.items.get(&id)
+    }
+
+    pub(super) fn remembered(&self, key: &str) -> Option<Remembered> {
+        self.remembered.get(key).copied()
+    }
+
     pub(super) fn remember(&mut self, key: String, what: Option<Remembered>) {
         match what {
             Some(what) => drop(self.remembered.insert(key, what)),
@@ -185,12 +226,11 @@ impl Queue {
         &mut self,
         name: &QueueName,
         item: Item,
-        last: &mut u64,
+        last: &mut Numbers,
         now: Timestamp,
         undo: &mut Vec<Undo>,
     ) -> MessageId {
-        *last += 1;
-        let id = MessageId::from_u64(*last);
+        let id = MessageId::from_u64(last.next());
         undo.push(Undo::Totals(name.clone(), self.totals));
         self.totals.0 += 1;
         if let Some(key) = &item.message.dedup {
@@ -211,7 +251,7 @@ impl Queue {
         &mut self,
         name: &QueueName,
         message: &Message,
-        last: &mut u64,
+        last: &mut Numbers,
         now: Timestamp,
         undo: &mut Vec<Undo>,
     ) -> Outcome {
@@ -230,7 +270,7 @@ impl Queue {
         &mut self,
         name: &QueueName,
         from: &QueueItem,
-        last: &mut u64,
+        last: &mut Numbers,
         now: Timestamp,
         undo: &mut Vec<Undo>,
     ) -> Outcome {

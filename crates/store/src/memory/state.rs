@@ -1,6 +1,6 @@
 //! What is stored, and how a batch that fails half way is undone.
 
-use super::queue::{Item, Queue, Remembered};
+use super::queue::{Item, Numbers, Queue, Remembered};
 use crate::{
     Cell, CellKey, Committed, Fence, LogId, LogInfo, MessageId, Outcome, QueueName, Record, StoreError,
     Version, Write, WriteBatch,
@@ -14,32 +14,41 @@ use std::time::Duration;
 pub(super) struct State {
     /// The version of the latest commit.
     pub(super) version: u64,
-    /// The number of the latest message.
-    message: u64,
+    /// The numbers of messages.
+    pub(super) numbers: Numbers,
     pub(super) cells: BTreeMap<CellKey, Cell>,
     pub(super) leases: HashMap<CellKey, Lease>,
     pub(super) logs: BTreeMap<LogId, Log>,
     pub(super) queues: BTreeMap<QueueName, Queue>,
     /// Expiring cells written since expired ones were last swept out.
-    unswept: usize,
+    pub(super) unswept: usize,
+    /// What was changed by batches that succeeded, if somebody wants to know.
+    pub(super) journal: Option<Vec<Undo>>,
 }
 
 pub(super) struct Lease {
-    owner: String,
-    token: u64,
-    until: Timestamp,
+    pub(super) owner: String,
+    pub(super) token: u64,
+    pub(super) until: Timestamp,
 }
 
 #[derive(Clone, Default)]
 pub(super) struct Log {
+    /// Records that are kept elsewhere; 0 in a store in memory.
+    pub(super) base: u64,
+    /// Those behind them.
     pub(super) records: Vec<Record>,
     pub(super) sealed: Option<Timestamp>,
 }
 
 impl Log {
+    fn last(&self) -> u64 {
+        self.base + self.records.len() as u64
+    }
+
     pub(super) fn info(&self, id: &LogId) -> LogInfo {
         let updated = self.records.last().map_or(Timestamp::UNIX_EPOCH, |record| record.appended);
-        LogInfo::new(id.clone(), self.records.len() as u64, updated, self.sealed)
+        LogInfo::new(id.clone(), self.last(), updated, self.sealed)
     }
 }
 
@@ -70,6 +79,9 @@ impl State {
             }
         }
         self.version = version;
+        if let Some(journal) = &mut self.journal {
+            journal.extend(undo);
+        }
         // As many writes as there are cells pay for one look at all of them.
         if self.unswept > self.cells.len().max(64) / 2 {
             self.unswept = 0;
@@ -115,7 +127,7 @@ impl State {
                 if found.sealed.is_some() {
                     return Err(StoreError::sealed_log());
                 }
-                let sequence = found.records.len() as u64 + 1;
+                let sequence = found.last() + 1;
                 found.records.push(Record::new(sequence, appended.unwrap_or(now), record.clone()));
                 undo.push(Undo::Appended(log.clone()));
                 return Ok(Outcome::Appended(sequence));
@@ -132,11 +144,11 @@ impl State {
             }
             Write::Enqueue { queue: name, message } => {
                 let queue = self.queues.entry(name.clone()).or_default();
-                return Ok(queue.enqueue(name, message, &mut self.message, now, undo));
+                return Ok(queue.enqueue(name, message, &mut self.numbers, now, undo));
             }
             Write::Restore { queue: name, item } => {
                 let queue = self.queues.entry(name.clone()).or_default();
-                return Ok(queue.restore(name, item, &mut self.message, now, undo));
+                return Ok(queue.restore(name, item, &mut self.numbers, now, undo));
             }
             Write::Ack { receipt }
             | Write::RetryAt { receipt, .. }
@@ -162,7 +174,7 @@ impl State {
             Undo::Appended(id) => {
                 if let Some(log) = self.logs.get_mut(&id) {
                     log.records.pop();
-                    if log.records.is_empty() {
+                    if log.last() == 0 {
                         self.logs.remove(&id);
                     }
                 }
