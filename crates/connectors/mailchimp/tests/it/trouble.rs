@@ -142,7 +142,7 @@ fn each_kind_looks_as_it_does_at_mailchimp() {
     assert_eq!(met(FaultKind::InternalError), plain(500));
     assert_eq!(met(FaultKind::BadGateway), plain(502));
     assert_eq!(met(FaultKind::Unavailable), plain(503));
-    assert_eq!(met(FaultKind::UnavailableRetryAfter).2, true);
+    assert!(met(FaultKind::UnavailableRetryAfter).2);
     assert_eq!(met(FaultKind::ResetBefore).3, Some(WireFault::Reset));
     assert!(matches!(met(FaultKind::CutBody), (200, _, _, Some(WireFault::Truncate(n)), _) if n > 50));
     assert_eq!(met(FaultKind::Slow), (200, None, false, None, FaultKind::SLOW));
