@@ -2,6 +2,7 @@
 //!
 //! `cargo run --example quickstart` reads from a simulated HubSpot that it starts on loopback; with HUBSPOT_TOKEN in the
 //! environment it reads yours.
+#![expect(clippy::print_stdout, reason = "an example prints what it reads")]
 
 use martlet::prelude::*;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use martlet::core::{ApiClient as _, Call, Client, Descriptor, Operation, Platfor
 use martlet::{Clock, Error, ReqwestTransport, store::Store};
 use martlet_hubspot::sim::{HubSpotSim, SimOAuth, SimOptions as HubSpotOptions, seed_contact};
 use martlet_mailchimp::MemberStatus;
-use martlet_mailchimp::sim::{MailchimpSim, SeedMember, SimOptions as MailchimpOptions};
+use martlet_mailchimp::sim::{MailchimpSim, SeedMember, SimOptions as MailchimpOptions, default_faults};
 use martlet_testkit::{SimServer, Simulator};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Simulators {
             live_edits: args.live_edits,
             ..HubSpotOptions::default()
         };
-        let mailchimp = MailchimpOptions {
+        let mut mailchimp = MailchimpOptions {
             api_key: MAILCHIMP_API_KEY.into(),
             list_id: AUDIENCE.into(),
             seed_members: members(args.seed, args.contacts),
@@ -51,7 +51,7 @@ impl Simulators {
         };
         if args.faults {
             hubspot = hubspot.with_trouble();
-            // MC_TROUBLE
+            mailchimp.faults = default_faults(args.seed, args.contacts);
         }
         let hubspot: Arc<dyn Simulator> = Arc::new(HubSpotSim::new(hubspot));
         let mailchimp: Arc<dyn Simulator> = Arc::new(MailchimpSim::new(mailchimp));
@@ -117,6 +117,10 @@ pub(crate) struct Counted {
     pub(crate) violations: u64,
     pub(crate) quota_use_ratio: Option<f64>,
     pub(crate) resubscribed: u64,
+    /// Contacts that are in the audience twice.
+    pub(crate) duplicates: u64,
+    /// Members whose content was changed after this sync had written it.
+    pub(crate) rewrites: u64,
 }
 
 #[derive(Debug)]
@@ -145,6 +149,8 @@ pub(crate) async fn counted(hubspot_url: &str, mailchimp_url: &str) -> Result<Co
         violations: number(&hubspot, "violations") + number(&mailchimp, "violations"),
         quota_use_ratio: hubspot["quota_use_ratio"].as_f64(),
         resubscribed: number(&mailchimp, "resubscribed"),
+        duplicates: number(&mailchimp, "duplicates"),
+        rewrites: number(&mailchimp, "rewrites"),
         faults: serde_json::json!({ "hubspot": hubspot["faults"], "mailchimp": mailchimp["faults"] }),
     })
 }

@@ -58,6 +58,8 @@ impl Summary<'_> {
                 Outcome::QuotaExhausted { resumes_at } => resumes_at.map(|at| at.to_string()),
                 _ => None,
             },
+            "duplicates": self.counted.as_ref().map(|counted| counted.duplicates),
+            "rewrites": self.counted.as_ref().map(|counted| counted.rewrites),
             "faults_met": self.counted.as_ref().map(|counted| &counted.faults),
         })
     }

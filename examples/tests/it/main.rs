@@ -1,7 +1,9 @@
 //! The examples, run as a user runs them: as processes, with their output and exit codes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod crash;
 mod day;
+mod faults;
 mod support;
 
 use support::{Serving, Sync, example};
@@ -9,7 +11,7 @@ use support::{Serving, Sync, example};
 #[test]
 fn the_second_run_right_after_the_first_moves_nothing() {
     let sync = Sync::new();
-    let first = sync.ok("--contacts 2000");
+    let first = sync.ok("--contacts 2000 --no-faults");
     assert_eq!(first.number("read"), 2_000);
     assert!(first.number("written") > 1_800);
     let sum =
@@ -20,7 +22,7 @@ fn the_second_run_right_after_the_first_moves_nothing() {
     }
     assert_eq!(first.json["reconciled"], true);
 
-    let second = sync.ok("--contacts 2000");
+    let second = sync.ok("--contacts 2000 --no-faults");
     assert_eq!((second.number("written"), second.number("archived")), (0, 0));
     assert_eq!(second.json["reconciled"], true);
 }
@@ -30,7 +32,7 @@ fn the_summary_as_json_has_every_key_that_was_promised() {
     let sync = Sync::new();
     let keys = "read written unchanged skipped archived rejected dead_letters requests retries quota_wait_seconds \
                 quota_violations quota_use_ratio resubscribed reconciled missing extra changed seconds peak_rss_mib resumed";
-    let run = sync.ok("--contacts 300");
+    let run = sync.ok("--contacts 300 --no-faults");
     for key in keys.split_whitespace() {
         assert!(!run.json[key].is_null(), "{key}");
     }
@@ -39,17 +41,17 @@ fn the_summary_as_json_has_every_key_that_was_promised() {
 #[test]
 fn reading_the_source_again_agrees_too() {
     let sync = Sync::new();
-    let run = sync.ok("--contacts 1000 --reconcile full");
+    let run = sync.ok("--contacts 1000 --reconcile full --no-faults");
     assert_eq!((run.number("missing"), run.number("extra"), run.number("changed")), (0, 0, 0));
 }
 
 #[test]
 fn people_who_opted_out_are_subscribed_again_only_when_asked_for() {
     let sync = Sync::new();
-    let careful = sync.ok("--contacts 2000");
+    let careful = sync.ok("--contacts 2000 --no-faults");
     assert_eq!(careful.number("resubscribed"), 0);
     assert!(careful.text.contains("opted out at destination"), "{}", careful.text);
-    let asked = sync.ok("--contacts 2000 --resubscribe");
+    let asked = sync.ok("--contacts 2000 --resubscribe --no-faults");
     assert!(asked.number("resubscribed") > 0, "{}", asked.text);
     assert_eq!(asked.json["reconciled"], true);
 }
@@ -57,16 +59,16 @@ fn people_who_opted_out_are_subscribed_again_only_when_asked_for() {
 #[test]
 fn a_dry_run_changes_nothing() {
     let sync = Sync::new();
-    let dry = sync.ok("--contacts 1000 --dry-run");
+    let dry = sync.ok("--contacts 1000 --dry-run --no-faults");
     assert!(dry.number("written") > 0 && dry.text.contains("nothing was written"), "{}", dry.text);
-    let real = sync.ok("--contacts 1000");
+    let real = sync.ok("--contacts 1000 --no-faults");
     assert_eq!(real.json["resumed"], false);
     assert!(real.number("written") > 900);
 }
 
 #[test]
 fn simulators_in_another_process_are_found_by_their_printed_addresses() {
-    let serving = Serving::start("--contacts 1500");
+    let serving = Serving::start("--contacts 1500 --no-faults");
     let sync = Sync::new();
     let (hubspot, mailchimp) = (&serving.hubspot, &serving.mailchimp);
     let run = sync.ok(&format!("--hubspot-url {hubspot} --mailchimp-url {mailchimp}"));
@@ -75,7 +77,7 @@ fn simulators_in_another_process_are_found_by_their_printed_addresses() {
 
 #[test]
 fn what_the_user_got_wrong_is_one_line_and_exit_code_2() {
-    let serving = Serving::start("--contacts 50");
+    let serving = Serving::start("--contacts 50 --no-faults");
     let urls = format!("--hubspot-url {} --mailchimp-url {}", serving.hubspot, serving.mailchimp);
     let key = "00000000000000000000000000000000-us1";
     let none: &[(&str, &str)] = &[];
@@ -110,8 +112,8 @@ fn what_the_user_got_wrong_is_one_line_and_exit_code_2() {
 #[test]
 fn a_state_file_of_another_world_is_refused() {
     let sync = Sync::new();
-    sync.ok("--contacts 100");
-    let other = sync.run("--contacts 200");
+    sync.ok("--contacts 100 --no-faults");
+    let other = sync.run("--contacts 200 --no-faults");
     assert_eq!(other.code, Some(2));
     assert!(other.stderr.contains("holds 100 contacts of seed 1"), "{}", other.stderr);
 }

@@ -23,6 +23,12 @@ fn contact_sync() -> Command {
     command
 }
 
+/// Lets real time pass: the programs under test are processes of their own.
+#[expect(clippy::disallowed_methods, reason = "no clock of ours reaches another process")]
+pub(crate) fn pause(time: std::time::Duration) {
+    std::thread::sleep(time);
+}
+
 /// A folder with a state file, and runs that use it.
 pub(crate) struct Sync {
     folder: tempfile::TempDir,
