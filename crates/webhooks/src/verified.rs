@@ -10,7 +10,7 @@ use crate::recipe::Text;
 /// Nothing else can make one: a handler that takes `Verified<Order>` cannot be called with an order that nobody
 /// verified.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0308
 /// # use martlet_webhooks::Verified;
 /// fn handle(order: Verified<Vec<u8>>) {}
 /// let body: Vec<u8> = b"{}".to_vec();
