@@ -140,15 +140,13 @@ impl Verifier {
     fn hub_challenge(&self, request: &Incoming<'_>) -> Option<HandshakeReply> {
         let query = form(request.query());
         let value = |name: &[u8]| query.iter().find(|(key, _)| **key == *name).map(|(_, value)| &**value);
-        if value(b"hub.mode")? != b"subscribe" {
-            return None;
-        }
+        let mode = value(b"hub.mode")?;
         let token = Sha256::digest(value(b"hub.verify_token").unwrap_or_default());
         let expected = self.handshake_token.as_ref().map(|token| Sha256::digest(token.expose_secret()));
         let known = expected.is_some_and(|expected| bool::from(expected.ct_eq(&token)));
         let challenge = value(b"hub.challenge").and_then(|text| std::str::from_utf8(text).ok());
         Some(match challenge {
-            Some(challenge) if known => HandshakeReply::text(challenge),
+            Some(challenge) if known && mode == b"subscribe" => HandshakeReply::text(challenge),
             _ => HandshakeReply::empty(StatusCode::FORBIDDEN),
         })
     }

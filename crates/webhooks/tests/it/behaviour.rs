@@ -336,6 +336,8 @@ fn handshakes_are_answered_and_forged_ones_are_not() {
         assert_eq!(get(&meta, &format!("{query}tok%2Ben")), ok("11"));
         assert_eq!(get(&meta, &format!("{query}tok")), Some((403, String::new())));
         assert_eq!(get(&verifier(provider, "app-secret"), query), Some((403, String::new())));
+        let unsubscribe = "/x?hub.mode=unsubscribe&hub.challenge=11&hub.verify_token=tok%2Ben";
+        assert_eq!(get(&meta, unsubscribe), Some((403, String::new())));
         assert_eq!(get(&meta, "/x?hub.challenge=11"), None);
         assert_eq!(reply(&meta, Method::POST, &format!("{query}tok%2Ben"), &none, b""), None);
     }
