@@ -1,8 +1,10 @@
 use crate::{Body, Error, ErrorKind, Operation, Platform, Result};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use martlet_base::Deadline;
+use martlet_base::{ConnectionId, Deadline};
+use martlet_resilience::Priority;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -34,6 +36,9 @@ pub struct Call {
     pub(crate) deadline: Deadline,
     pub(crate) key: Option<IdempotencyKey>,
     pub(crate) fresh: bool,
+    pub(crate) priority: Priority,
+    pub(crate) fingerprint: Option<Vec<u8>>,
+    pub(crate) reexecute: bool,
     problem: Option<Error>,
 }
 
@@ -50,6 +55,9 @@ impl Call {
             deadline: Deadline::NONE,
             key: None,
             fresh: false,
+            priority: Priority::Delivery,
+            fingerprint: None,
+            reexecute: false,
             problem: None,
         }
     }
@@ -124,6 +132,26 @@ impl Call {
     /// The idempotency key to send, for operations that take one. Without it each call makes its own.
     pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
         self.key = Some(key);
+        self
+    }
+
+    /// What identifies the payload under its idempotency key, when the body holds fields that change from one sending to the
+    /// next (a timestamp): only the stable ones. Method, URL and body unless said. Used with
+    /// [durable keys](crate::ClientBuilder::durable_keys) only.
+    pub fn fingerprint(mut self, stable: impl Into<Vec<u8>>) -> Self {
+        self.fingerprint = Some(stable.into());
+        self
+    }
+
+    /// Sends it although its idempotency key has grown older than the platform remembers: it may take effect a second time.
+    pub const fn allow_reexecution(mut self) -> Self {
+        self.reexecute = true;
+        self
+    }
+
+    /// How urgent it is where calls wait for quota; [`Priority::Delivery`] unless said.
+    pub const fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
         self
     }
 
@@ -213,6 +241,39 @@ impl IdempotencyKey {
             ));
         }
         Ok(Self(key.into()))
+    }
+
+    /// A UUID (version 8, from SHA-256) that is the same for the same arguments, so that it can be found again after a crash.
+    /// `stable` is what makes the payload: only fields that are the same each time it is sent.
+    ///
+    /// ```
+    /// use martlet_core::{IdempotencyKey, base::ConnectionId};
+    ///
+    /// let key = |amount: &str| {
+    ///     IdempotencyKey::derived(&ConnectionId::default(), "payments.create", "order-17", [amount, "EUR"])
+    /// };
+    /// assert_eq!(key("10.00"), key("10.00"));
+    /// assert_ne!(key("10.00"), key("12.00"));
+    /// ```
+    #[must_use]
+    pub fn derived<'a>(
+        connection: &ConnectionId,
+        operation: &str,
+        business_id: &str,
+        stable: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let mut hash = Sha256::new();
+        let mut part = |text: &str| {
+            // With its length, so that no two lists of parts are one text.
+            hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(text);
+        };
+        [connection.as_str(), operation, business_id].into_iter().for_each(&mut part);
+        stable.into_iter().for_each(&mut part);
+        let digest = hash.finalize();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string().into())
     }
 
     /// A random UUID (version 4).

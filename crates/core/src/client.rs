@@ -6,10 +6,12 @@ mod engine;
 mod idempotency;
 mod limits;
 mod quota_journal;
+mod store_quota;
 mod trace;
 
 pub use builder::ClientBuilder;
 pub(crate) use engine::Core;
+pub use store_quota::StoreQuota;
 
 use crate::{Call, Error, ErrorKind, Platform, Response, Result};
 use async_trait::async_trait;

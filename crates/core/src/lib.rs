@@ -18,7 +18,7 @@ mod transport;
 pub use body::Body;
 pub use bulk::{Bulk, BulkLimits, BulkOutcome, BulkWriter};
 pub use call::{Call, IdempotencyKey};
-pub use client::{ApiClient, CheckReport, Client, ClientBuilder, SharedState};
+pub use client::{ApiClient, CheckReport, Client, ClientBuilder, SharedState, StoreQuota};
 pub use credential::{
     Authenticator, Credential, CredentialError, CredentialSource, HeaderAuthenticator, IssueContext, Issued,
     Secret,

@@ -92,6 +92,7 @@ pub struct Operation {
     cache: CacheRule,
     invalidates: Option<&'static str>,
     sensitive: bool,
+    requires_key: bool,
 }
 
 impl Operation {
@@ -117,6 +118,7 @@ impl Operation {
             cache: CacheRule::Never,
             invalidates: None,
             sensitive: false,
+            requires_key: false,
         }
     }
 
@@ -190,6 +192,20 @@ impl Operation {
     pub const fn sensitive(mut self) -> Self {
         self.sensitive = true;
         self
+    }
+
+    /// Every call must bring its own idempotency key: a random one cannot be found again after a crash, and for this operation
+    /// that is not good enough.
+    #[must_use]
+    pub const fn requires_key(mut self) -> Self {
+        self.requires_key = true;
+        self
+    }
+
+    /// Whether every call must bring its own idempotency key.
+    #[must_use]
+    pub const fn is_key_required(&self) -> bool {
+        self.requires_key
     }
 
     /// Its stable name, `resource.verb`.

@@ -39,30 +39,57 @@ pub struct CallContext {
     pub started: Moment,
     pub(crate) key: Option<IdempotencyKey>,
     pub(crate) fresh: bool,
+    pub(crate) priority: martlet_resilience::Priority,
+    pub(crate) fingerprint: Option<Vec<u8>>,
+    pub(crate) reexecute: bool,
     pub(crate) effort: Effort,
+}
+
+impl CallContext {
+    /// For a second attempt beside the first: what it costs counts for the same call, whether it was sent is its own.
+    pub(crate) fn beside(&self) -> Arc<Self> {
+        Arc::new(Self {
+            platform: Arc::clone(&self.platform),
+            connection: self.connection.clone(),
+            operation: self.operation,
+            deadline: self.deadline,
+            started: self.started,
+            key: self.key.clone(),
+            fresh: self.fresh,
+            priority: self.priority,
+            fingerprint: self.fingerprint.clone(),
+            reexecute: self.reexecute,
+            effort: Effort { cost: Arc::clone(&self.effort.cost), sent: AtomicBool::new(false) },
+        })
+    }
 }
 
 /// What a call has cost so far.
 #[derive(Debug, Default)]
 pub(crate) struct Effort {
+    cost: Arc<Cost>,
+    /// Whether the attempt under way may have reached the platform. A context makes one attempt at a time.
+    sent: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Cost {
     attempts: AtomicU32,
     quota_wait_ns: AtomicU64,
     bytes_out: AtomicU64,
     bytes_in: AtomicU64,
-    /// Whether the attempt under way may have reached the platform. A call makes one attempt at a time.
-    sent: AtomicBool,
 }
 
 impl Effort {
     /// An exchange begins.
     pub(crate) fn begin_exchange(&self) {
-        self.attempts.fetch_add(1, Ordering::Relaxed);
+        self.cost.attempts.fetch_add(1, Ordering::Relaxed);
         self.set_sent(true);
     }
 
     /// Exchanges begun so far. What is refused on this side is none.
     pub(crate) fn attempts(&self) -> u32 {
-        self.attempts.load(Ordering::Relaxed)
+        self.cost.attempts.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_sent(&self, sent: bool) {
@@ -74,27 +101,29 @@ impl Effort {
     }
 
     pub(crate) fn add_quota_wait(&self, wait: Duration) {
-        self.quota_wait_ns.fetch_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.cost
+            .quota_wait_ns
+            .fetch_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub(crate) fn add_bytes_out(&self, bytes: usize) {
-        self.bytes_out.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.cost.bytes_out.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub(crate) fn bytes_out(&self) -> u64 {
-        self.bytes_out.load(Ordering::Relaxed)
+        self.cost.bytes_out.load(Ordering::Relaxed)
     }
 
     pub(crate) fn add_bytes_in(&self, bytes: usize) {
-        self.bytes_in.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.cost.bytes_in.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub(crate) fn bytes_in(&self) -> u64 {
-        self.bytes_in.load(Ordering::Relaxed)
+        self.cost.bytes_in.load(Ordering::Relaxed)
     }
 
     pub(crate) fn quota_wait(&self) -> Duration {
-        Duration::from_nanos(self.quota_wait_ns.load(Ordering::Relaxed))
+        Duration::from_nanos(self.cost.quota_wait_ns.load(Ordering::Relaxed))
     }
 }
 
@@ -106,6 +135,13 @@ impl Request {
     pub(crate) fn for_attempt(&self, attempt: u32) -> Self {
         let mut copy = self.clone();
         copy.0.attempt = attempt;
+        copy
+    }
+
+    /// An attempt beside the one under way.
+    pub(crate) fn beside(&self, attempt: u32) -> Self {
+        let mut copy = self.for_attempt(attempt);
+        copy.0.context = self.0.context.beside();
         copy
     }
 

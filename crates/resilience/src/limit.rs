@@ -97,6 +97,9 @@ pub enum Priority {
     Backfill,
 }
 
+/// A daily quota of a few has an interval of hours; a herd is spread by less.
+const WIDEST_SPREAD: Duration = Duration::from_secs(1);
+
 /// Keeps sums of places within a `u32`.
 const MOST_PLACES: u32 = 1 << 31;
 
@@ -203,6 +206,7 @@ impl Limits {
                 return;
             }
             let interval = state.rules.iter().map(|r| r.per() / r.limit()).max().unwrap_or_default();
+            let interval = interval.min(WIDEST_SPREAD);
             let spread =
                 self.0.spread.as_ref().map_or(Duration::ZERO, |rng| interval.mul_f64(rng.next_f64()));
             state.blocked_until = at + spread;

@@ -1,5 +1,6 @@
 use super::cache::CacheSlot;
 use super::engine::Shared;
+use super::idempotency::DurableKeys;
 use super::limits::LimitsSlot;
 use super::quota_journal::QuotaJournal;
 use super::{Client, Core, SharedState};
@@ -10,7 +11,7 @@ use crate::{
 };
 use http::{HeaderMap, HeaderValue, header};
 use martlet_base::{Clock, ConnectionId, Observer, Observers, Rng};
-use martlet_resilience::{Breaker, BreakerBuilder, RetryBudget, RetryPolicy};
+use martlet_resilience::{Breaker, BreakerBuilder, Hedge, RetryBudget, RetryPolicy, SharedWindow};
 use martlet_store::Store;
 use std::fmt;
 use std::sync::Arc;
@@ -43,6 +44,10 @@ pub struct ClientBuilder {
     cache_bytes: u64,
     shared: Option<SharedState>,
     quota_journal: Option<Arc<dyn Store>>,
+    hedge: Option<Hedge>,
+    durable_keys: Option<(Arc<dyn Store>, Duration)>,
+    quota_share: f64,
+    shared_windows: Vec<(&'static str, SharedWindow)>,
 }
 
 const BUILT_IN: [&str; 12] = [
@@ -85,6 +90,10 @@ impl ClientBuilder {
             cache_bytes: 16 << 20,
             shared: None,
             quota_journal: None,
+            hedge: None,
+            durable_keys: None,
+            quota_share: 1.0,
+            shared_windows: Vec::new(),
         }
     }
 
@@ -224,6 +233,38 @@ impl ClientBuilder {
         self
     }
 
+    /// Sends a second copy of a request that takes unusually long, where that can do no harm: operations that are
+    /// [`Safe`](crate::Idempotency::Safe) or [`Keyed`](crate::Idempotency::Keyed). Copies are paid for from the retry budget
+    /// and take places of the quota. Off unless said.
+    pub fn hedge(mut self, hedge: Hedge) -> Self {
+        self.hedge = Some(hedge);
+        self
+    }
+
+    /// Writes the key of every [`Keyed`](crate::Idempotency::Keyed) call into `store` before its first byte leaves, and its
+    /// answer afterwards: a call that is made again after a crash, under the same key, has no second effect. Only keys that
+    /// can be found again are accepted, such as [`IdempotencyKey::derived`](crate::IdempotencyKey::derived).
+    ///
+    /// `valid_for` is how long the platform remembers a key (24 hours at Stripe). A call made again later is refused, because
+    /// it would take effect a second time, unless it says
+    /// [`allow_reexecution`](crate::Call::allow_reexecution).
+    pub fn durable_keys(mut self, store: Arc<dyn Store>, valid_for: Duration) -> Self {
+        self.durable_keys = Some((store, valid_for));
+        self
+    }
+
+    /// Takes at most this share of every quota window, and leaves the rest to other programs; 1 unless said.
+    pub const fn quota_share(mut self, share: f64) -> Self {
+        self.quota_share = share;
+        self
+    }
+
+    /// A window of `bucket` that several processes share, beside those of this process.
+    pub fn shared_window(mut self, bucket: &'static str, window: SharedWindow) -> Self {
+        self.shared_windows.push((bucket, window));
+        self
+    }
+
     /// Checks everything and builds the client. No I/O.
     ///
     /// # Errors
@@ -273,7 +314,8 @@ impl ClientBuilder {
                         .map(|store| QuotaJournal::new(store, descriptor.id(), self.connection.as_str()))
                         .transpose()
                         .map_err(named)?,
-                    limits: LimitsSlot::new(&limits).map_err(|e| config(format!("limits: {e}")))?,
+                    limits: LimitsSlot::new(&limits, self.quota_share, &self.rng, self.shared_windows)
+                        .map_err(|e| config(format!("limits: {e}")))?,
                     breaker: breaker.build().map_err(|e| config(format!("breaker: {e}")))?,
                     budget: budget.unwrap_or_else(RetryBudget::standard),
                     credentials: CredentialCache::new(self.credentials),
@@ -307,6 +349,8 @@ impl ClientBuilder {
             attempt_layers: self.attempt_layers,
             cache: CacheSlot::new(self.cache_bytes),
             retry: self.retry,
+            hedge: self.hedge,
+            durable_keys: self.durable_keys.map(|(store, valid_for)| DurableKeys::new(store, valid_for)),
             total_timeout: self.total_timeout,
             attempt_timeout,
             max_body: self.max_body,
@@ -480,6 +524,38 @@ macro_rules! forward_client_builder {
         #[must_use]
         pub fn retry_budget(mut self, budget: $crate::resilience::RetryBudget) -> Self {
             self.$inner = self.$inner.retry_budget(budget);
+            self
+        }
+
+        /// Sends a second copy of a request that takes unusually long, where that can do no harm.
+        #[must_use]
+        pub fn hedge(mut self, hedge: $crate::resilience::Hedge) -> Self {
+            self.$inner = self.$inner.hedge(hedge);
+            self
+        }
+
+        /// Writes the key of every call that has one into `store` before its first byte leaves.
+        #[must_use]
+        pub fn durable_keys(
+            mut self,
+            store: std::sync::Arc<dyn $crate::store::Store>,
+            valid_for: std::time::Duration,
+        ) -> Self {
+            self.$inner = self.$inner.durable_keys(store, valid_for);
+            self
+        }
+
+        /// Takes at most this share of every quota window.
+        #[must_use]
+        pub fn quota_share(mut self, share: f64) -> Self {
+            self.$inner = self.$inner.quota_share(share);
+            self
+        }
+
+        /// A window of `bucket` that several processes share, beside those of this process.
+        #[must_use]
+        pub fn shared_window(mut self, bucket: &'static str, window: $crate::resilience::SharedWindow) -> Self {
+            self.$inner = self.$inner.shared_window(bucket, window);
             self
         }
 

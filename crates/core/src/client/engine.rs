@@ -3,7 +3,7 @@
 
 use super::SharedState;
 use super::cache::CacheSlot;
-use super::idempotency;
+use super::idempotency::{self, DurableKeys};
 use super::limits::LimitsSlot;
 use super::quota_journal::QuotaJournal;
 use super::trace::CallTrace;
@@ -20,8 +20,8 @@ use martlet_base::{
     BreakerState, Clock, ConnectionId, Deadline, Delivery, Moment, Observers, Recovery, Rng, Signal,
 };
 use martlet_resilience::{
-    Breaker, BreakerOpen, Decision, Failure, FailureClass, Repeat, Report, Retry, RetryBudget, RetryPolicy,
-    StopReason, hint::parse_retry_after,
+    Breaker, BreakerOpen, Decision, Failure, FailureClass, Hedge, Repeat, Report, Retry, RetryBudget,
+    RetryPolicy, StopReason, hint::parse_retry_after,
 };
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub(super) attempt_layers: Vec<Arc<dyn Layer>>,
     pub(super) cache: CacheSlot,
     pub(super) retry: RetryPolicy,
+    pub(super) hedge: Option<Hedge>,
+    pub(super) durable_keys: Option<DurableKeys>,
     pub(super) total_timeout: Duration,
     pub(super) attempt_timeout: Duration,
     pub(super) max_body: usize,
@@ -83,6 +85,9 @@ impl Core {
             started,
             key: call.key.clone(),
             fresh: call.fresh,
+            priority: call.priority,
+            fingerprint: call.fingerprint.clone(),
+            reexecute: call.reexecute,
             effort: crate::request::Effort::default(),
         });
         let mut trace = CallTrace::start(self, &context);
@@ -124,9 +129,17 @@ impl Core {
         Box::pin(self.call_rest(request))
     }
 
-    /// The call after the cache: one key for all attempts, then attempts until one of them is final.
+    /// The call after the cache: one key for all attempts, then these.
     pub(super) async fn uncached(self: &Arc<Self>, mut request: Request) -> Result<Response> {
-        idempotency::apply(&mut request, &self.rng)?;
+        let key = idempotency::apply(&mut request, &self.rng, self.durable_keys.is_some())?;
+        match (&self.durable_keys, key) {
+            (Some(keys), Some(key)) => self.durably(keys, request, &key).await,
+            _ => self.attempts(request).await,
+        }
+    }
+
+    /// Attempts until one of them is final.
+    pub(crate) async fn attempts(self: &Arc<Self>, request: Request) -> Result<Response> {
         let context = Arc::clone(request.context());
         let operation = &context.operation;
         let mut retry =
@@ -136,7 +149,13 @@ impl Core {
             let attempt = context.effort.attempts() + 1;
             retry.begin_attempt();
             let mut stale = Stale { core: self, context: &context };
-            let error = match self.attempt(request.for_attempt(attempt)).await {
+            let result = match &self.hedge {
+                Some(hedge) if may_hedge(operation) => {
+                    Box::pin(self.hedged(hedge, &request, attempt, &mut may_have_been_applied)).await
+                }
+                _ => self.attempt(request.for_attempt(attempt)).await,
+            };
+            let error = match result {
                 Ok(response) => {
                     retry.succeeded();
                     return Ok(response);
@@ -180,6 +199,27 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// One attempt and, when it takes too long, a copy beside it.
+    async fn hedged(
+        self: &Arc<Self>,
+        hedge: &Hedge,
+        request: &Request,
+        attempt: u32,
+        copy_may_have_been_applied: &mut bool,
+    ) -> Result<Response> {
+        let one = |number| {
+            self.attempt(match number {
+                1 => request.for_attempt(attempt),
+                _ => request.beside(attempt.saturating_add(1)),
+            })
+        };
+        hedge.run(Some(&self.shared.0.budget), &self.clock, one).await.map_err(|failed| {
+            *copy_may_have_been_applied |=
+                failed.copy.is_some_and(|error: Error| error.delivery() == Delivery::Unknown);
+            failed.primary
+        })
     }
 
     /// One attempt: limits, users' per-attempt layers, then the rest.
@@ -355,6 +395,9 @@ impl Core {
         if let Some(recovery) = fault.recovery {
             error = error.with_recovery(recovery);
         }
+        if matches!(response.context().operation.get_idempotency(), Idempotency::Keyed(_)) {
+            error = keyed(error, response, fault.recovery.is_some());
+        }
         if let Some(pause) = pause {
             error = error.with_not_before(now + pause).with_retry_at(self.clock.wall() + pause);
         }
@@ -413,10 +456,32 @@ impl Drop for Stale<'_> {
     }
 }
 
+/// Reads, and writes that the platform recognises by a key: a copy has no second effect.
+const fn may_hedge(operation: &Operation) -> bool {
+    matches!(operation.get_idempotency(), Idempotency::Safe | Idempotency::Keyed(_))
+}
+
 const fn repeat(operation: &Operation) -> Repeat {
     match operation.get_idempotency() {
         Idempotency::Safe | Idempotency::Idempotent | Idempotency::Keyed(_) => Repeat::Safe,
         Idempotency::Unspecified | Idempotency::Unsafe => Repeat::Unsafe,
+    }
+}
+
+/// What a failure of a call with an idempotency key means beyond its status.
+fn keyed(error: Error, response: &Response, recovery_is_known: bool) -> Error {
+    let replayed = response.header("idempotent-replayed").is_some_and(|v| v.eq_ignore_ascii_case("true"));
+    match error.kind() {
+        // The platform keeps it and will say it again to this key, a server error too.
+        _ if replayed => {
+            let error = error.with_recovery(Recovery::Fatal);
+            if error.code().is_none() { error.with_code("replayed_failure") } else { error }
+        }
+        // The first request with the key is still being worked on.
+        ErrorKind::Conflict if response.status() == 409 && !recovery_is_known => {
+            error.with_recovery(Recovery::Transient).with_delivery(Delivery::Rejected)
+        }
+        _ => error,
     }
 }
 

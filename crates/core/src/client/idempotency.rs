@@ -1,18 +1,49 @@
 //! One key per call: made here, outside Retry, so that every attempt sends the same one with the same body.
 
-use crate::{Error, ErrorKind, Idempotency, IdempotencyKey, KeyStyle, Request, Result};
+mod durable;
+
+pub(crate) use durable::DurableKeys;
+
+use crate::{Error, ErrorKind, Idempotency, IdempotencyKey, KeyStyle, Request, Result, Verb};
 use http::{HeaderName, HeaderValue};
 use martlet_base::Rng;
 
-pub(super) fn apply(request: &mut Request, rng: &Rng) -> Result<()> {
+/// Puts the call's key onto the request, and returns it. `durable`: it must be one that can be found again.
+pub(super) fn apply(request: &mut Request, rng: &Rng, durable: bool) -> Result<Option<IdempotencyKey>> {
     let context = std::sync::Arc::clone(request.context());
-    let Idempotency::Keyed(style) = context.operation.get_idempotency() else {
+    let operation = &context.operation;
+    let Idempotency::Keyed(style) = operation.get_idempotency() else {
         return match &context.key {
-            None => Ok(()),
-            Some(_) => Err(Error::new(ErrorKind::InvalidRequest, "this operation takes no idempotency key")),
+            None => Ok(None),
+            Some(_) => Err(invalid("this operation takes no idempotency key")),
         };
     };
-    let key = context.key.clone().unwrap_or_else(|| IdempotencyKey::random(rng));
+    // GET and DELETE are idempotent by definition; platforms refuse or ignore a key there.
+    if matches!(operation.verb(), Verb::Get | Verb::Delete) {
+        return Ok(None);
+    }
+    let key = match &context.key {
+        Some(key) => key.clone(),
+        None if operation.is_key_required() => {
+            return Err(invalid(
+                "this operation needs an idempotency key of the caller's, such as IdempotencyKey::derived",
+            ));
+        }
+        None if durable => {
+            return Err(invalid(
+                "a random idempotency key cannot be found again after a crash; derive one from a business id",
+            ));
+        }
+        None => IdempotencyKey::random(rng),
+    };
+    put(request, style, &key).map(|()| Some(key))
+}
+
+fn invalid(message: &str) -> Error {
+    Error::new(ErrorKind::InvalidRequest, message)
+}
+
+fn put(request: &mut Request, style: KeyStyle, key: &IdempotencyKey) -> Result<()> {
     match style {
         KeyStyle::Header(name) => set(request, name, key.as_str()),
         KeyStyle::QuotedHeader(name) => set(request, name, &format!("\"{}\"", key.as_str())),

@@ -2,19 +2,28 @@
 
 use super::Core;
 use crate::{CallContext, Error, ErrorKind, LimitSpec, Operation, QuotaUpdate, Result};
-use martlet_base::{Clock, Moment, Signal};
-use martlet_resilience::{ConfigError, LimitError, LimitPermit, Limits, WindowUsage};
+use martlet_base::{Clock, Moment, Rng, Signal};
+use martlet_resilience::{ConfigError, LimitError, LimitPermit, Limits, SharedWindow, WindowUsage};
 use std::time::Duration;
 
 /// The buckets of one account. A handful: a list is faster than a map.
 pub(crate) struct LimitsSlot {
     buckets: Vec<(&'static str, Limits)>,
+    /// Windows that other processes take from too.
+    shared: Vec<(&'static str, SharedWindow)>,
 }
 
 impl LimitsSlot {
-    pub(super) fn new(specs: &[LimitSpec]) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        specs: &[LimitSpec],
+        share: f64,
+        rng: &Rng,
+        shared: Vec<(&'static str, SharedWindow)>,
+    ) -> Result<Self, ConfigError> {
+        // Programs that share the quota must not come back at the same instant after an ordered pause.
+        let rng = rng.stream(2);
         let buckets = specs.iter().map(|spec| {
-            let mut builder = Limits::builder();
+            let mut builder = Limits::builder().share(share).spread_releases(rng.clone());
             for &(name, limit, per) in spec.windows() {
                 builder = builder.window(name, limit, per);
             }
@@ -23,7 +32,7 @@ impl LimitsSlot {
             }
             Ok((spec.bucket(), builder.build()?))
         });
-        Ok(Self { buckets: buckets.collect::<Result<_, _>>()? })
+        Ok(Self { buckets: buckets.collect::<Result<_, _>>()?, shared })
     }
 
     fn bucket(&self, name: &str) -> Option<&Limits> {
@@ -41,7 +50,15 @@ impl LimitsSlot {
         if let Some(default) = self.bucket(LimitSpec::DEFAULT) {
             permits.default = Some(take(default, core, context).await?);
         }
-        let waited = permits.each().map(LimitPermit::waited).sum::<Duration>();
+        let applies = |bucket: &str| bucket == LimitSpec::DEFAULT || operation.get_quota() == Some(bucket);
+        let before = core.clock.now();
+        for (_, window) in self.shared.iter().filter(|(bucket, _)| applies(bucket)) {
+            let cost = operation.get_cost();
+            let taken = window.acquire(cost, context.deadline, &core.clock).await;
+            taken.map_err(|error| refusal(&error, &core.clock))?;
+        }
+        let shared_wait = core.clock.now().since(before);
+        let waited = shared_wait + permits.each().map(LimitPermit::waited).sum::<Duration>();
         if !waited.is_zero() {
             context.effort.add_quota_wait(waited);
             core.observers.emit(|| Signal::quota_waited(&context.platform, &context.connection, waited));
@@ -98,7 +115,10 @@ impl LimitsSlot {
 
 async fn take(limits: &Limits, core: &Core, context: &CallContext) -> Result<LimitPermit> {
     let cost = context.operation.get_cost();
-    limits.acquire(cost, context.deadline, &core.clock).await.map_err(|error| refusal(&error, &core.clock))
+    limits
+        .acquire_as(context.priority, cost, context.deadline, &core.clock)
+        .await
+        .map_err(|error| refusal(&error, &core.clock))
 }
 
 fn refusal(error: &LimitError, clock: &Clock) -> Error {

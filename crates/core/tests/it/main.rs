@@ -8,6 +8,8 @@ mod bulk;
 mod cache;
 mod cancellation;
 mod credentials;
+mod hedge;
+mod idempotency;
 mod layers;
 mod pager;
 mod quota;

@@ -100,7 +100,9 @@ async fn a_pause_ordered_for_one_bucket_leaves_the_other_alone() {
     world.execute(&client, Call::new(SEARCH)).await.unwrap();
     assert_eq!(world.execute(&client, get()).await.unwrap().meta().quota_wait, Duration::ZERO);
     let response = world.execute(&client, Call::new(SEARCH)).await.unwrap();
-    assert_eq!(response.meta().quota_wait, secs(60));
+    // Those whom a server sent away come back spread over one more interval, none too early.
+    let waited = response.meta().quota_wait;
+    assert!((secs(60)..secs(61)).contains(&waited), "{waited:?}");
 }
 
 #[tokio::test]
@@ -112,7 +114,8 @@ async fn a_place_that_comes_after_the_deadline_is_refused_at_once() {
     let error = fails(world.execute(&client, get().timeout(secs(50))).await);
     assert_eq!((error.kind(), error.recovery()), (ErrorKind::RateLimited, Recovery::Refused));
     assert_eq!((error.delivery(), error.attempts()), (Delivery::NotSent, 0));
-    assert_eq!(error.retry_at(), Some("2026-01-01T00:01:40Z".parse().unwrap()));
+    let again = error.retry_at().unwrap().since("2026-01-01T00:01:40Z".parse().unwrap());
+    assert!(again < secs(1), "{error}");
     assert_eq!(world.clock.now().as_nanos(), 0);
 }
 

@@ -1,8 +1,10 @@
 //! What the client makes of martlet-resilience.
 
-use crate::support::{GET, World, fails, secs};
-use martlet_core::{ApiClient as _, Call, ErrorKind};
-use martlet_resilience::{BreakerMode, RetryBudget, RetryPolicy};
+use crate::support::{GET, World, descriptor, fails, secs, together};
+use martlet_core::{ApiClient as _, Call, ErrorKind, LimitSpec, StoreQuota};
+use martlet_resilience::{BreakerMode, Priority, RetryBudget, RetryPolicy, SharedWindow};
+use martlet_store::MemoryStore;
+use std::sync::Arc;
 
 fn get() -> Call {
     Call::new(GET).path("id", 1)
@@ -84,4 +86,49 @@ async fn t3_an_attempt_with_too_little_time_left_is_not_begun() {
     let client = world.builder().retry(policy).build().unwrap();
     let error = fails(world.execute(&client, get().timeout(secs(1))).await);
     assert_eq!((error.kind(), world.transport.requests().len()), (ErrorKind::DeadlineExceeded, 0));
+}
+
+#[tokio::test]
+async fn q3_an_urgent_call_passes_those_that_wait_for_quota() {
+    let world = World::new();
+    world.transport.on(&GET).reply(200).forever();
+    let limits = LimitSpec::new(LimitSpec::DEFAULT).window("second", 1, secs(1));
+    let client = world.builder_for(descriptor().limit(limits)).build().unwrap();
+    world.execute(&client, get()).await.unwrap();
+    let calls = [Priority::Backfill, Priority::Delivery, Priority::Interactive].map(|p| get().priority(p));
+    let waits: Vec<_> =
+        together(&world, &client, calls).await.into_iter().map(|r| r.unwrap().meta().quota_wait).collect();
+    assert_eq!(waits, [secs(3), secs(2), secs(1)]);
+}
+
+#[tokio::test]
+async fn l6_a_share_of_the_quota_is_left_to_other_programs() {
+    let world = World::new();
+    let limits = LimitSpec::new(LimitSpec::DEFAULT).window("second", 10, secs(1));
+    let client = world.builder_for(descriptor().limit(limits)).quota_share(0.3).build().unwrap();
+    assert_eq!(client.shared_state().quota_use(&world.clock)[0].2, 3);
+    assert!(
+        world.builder().limit(LimitSpec::new("x").window("w", 1, secs(1))).quota_share(0.0).build().is_err()
+    );
+}
+
+#[tokio::test]
+async fn l12_two_processes_share_a_window_through_a_store() {
+    let world = World::new();
+    world.transport.on(&GET).reply(200).forever();
+    let store = Arc::new(StoreQuota::new(Arc::new(MemoryStore::new(world.clock.clone()))));
+    let process = |name: &str| {
+        let window = SharedWindow::builder("acme/daily", name, 20, secs(100)).build(store.clone()).unwrap();
+        world.builder().shared_window(LimitSpec::DEFAULT, window).build().unwrap()
+    };
+    let (a, b) = (process("a"), process("b"));
+    for _ in 0..10 {
+        world.execute(&a, get()).await.unwrap();
+        world.execute(&b, get()).await.unwrap();
+    }
+    assert_eq!(world.clock.now().as_nanos(), 0);
+    let error = fails(world.execute(&a, get().timeout(secs(50))).await);
+    assert_eq!((error.kind(), world.transport.requests().len()), (ErrorKind::DeadlineExceeded, 20));
+    let late = world.execute(&b, get()).await.unwrap();
+    assert!(late.meta().quota_wait >= secs(100), "{:?}", late.meta().quota_wait);
 }

@@ -115,7 +115,7 @@ impl LimitsBuilder {
         self
     }
 
-    /// After a pause that the server ordered, the first request waits up to one more interval (`per / limit` of the widest),
+    /// After a pause that the server ordered, the first request waits up to one more interval (the largest `per / limit`, at most 1 s),
     /// drawn from `rng`, so that programs that share the quota do not come back at the same instant. Off unless set.
     pub fn spread_releases(mut self, rng: Rng) -> Self {
         self.spread = Some(rng);
