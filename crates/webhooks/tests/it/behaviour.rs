@@ -30,6 +30,10 @@ fn headers<const N: usize>(pairs: [(&'static str, &str); N]) -> HeaderMap {
     pairs.into_iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
 }
 
+fn pem(text: &str) -> String {
+    text.lines().filter(|line| !line.starts_with('-')).collect()
+}
+
 #[test]
 fn without_a_key_nothing_is_accepted() {
     for provider in providers::ALL {
@@ -59,6 +63,12 @@ fn an_empty_or_unreadable_secret_is_refused_by_name_and_not_shown() {
         assert!(matches!(error, ConfigError::Key { ref id, .. } if id == "main"), "{text}");
         assert!(!text.contains("canary"), "{text}");
     }
+    // A point that is cut off; an RSA key with something behind it.
+    let (p256, rsa) = (pem(include_str!("../keys/p256.pub.pem")), pem(include_str!("../keys/rsa.pub.pem")));
+    assert!(Verifier::new(&providers::SENDGRID, &KeyRing::new(&*p256)).is_ok(), "base64 alone will do");
+    assert!(Verifier::new(&providers::SENDGRID, &KeyRing::new(&p256[..p256.len() - 8])).is_err());
+    assert!(Verifier::new(&providers::HIGHLEVEL, &KeyRing::new(&*rsa)).is_ok());
+    assert!(Verifier::new(&providers::HIGHLEVEL, &KeyRing::new(format!("{rsa}AAAA"))).is_err());
     let short = Signer::new(&providers::STANDARD_WEBHOOKS, "whsec_VEVTVF9TSUdOSU5HX1NFQ1JFVA==").unwrap_err();
     assert!(short.to_string().contains("24 to 64 bytes"));
 }
@@ -440,6 +450,20 @@ fn events_are_recognised_and_weak_identities_are_marked() {
         let keys = verifier.dedup_keys(&verified, &signed.headers);
         assert_eq!((keys.len(), keys[0].key.len(), keys[0].quality), (1, 64, Weak), "{}", provider.id);
     }
+}
+
+#[test]
+fn a_weak_identity_is_the_body_and_the_time_of_signing() {
+    let calendly = verifier(&providers::CALENDLY, "x");
+    let key = |body: &[u8], time: Timestamp| {
+        let signer = Signer::new(&providers::CALENDLY, "x").unwrap();
+        let signed = signer.sign(Outgoing::post(URL, "", body), time).unwrap();
+        let verified = calendly.verify(&incoming(&signed), time).unwrap();
+        calendly.dedup_keys(&verified, &signed.headers)
+    };
+    assert_eq!(key(b"{}", NOW), key(b"{}", NOW));
+    assert_ne!(key(b"{}", NOW), key(b"{ }", NOW));
+    assert_ne!(key(b"{}", NOW), key(b"{}", NOW + Duration::from_secs(1)));
 }
 
 #[test]
