@@ -467,6 +467,45 @@ fn a_weak_identity_is_the_body_and_the_time_of_signing() {
 }
 
 #[test]
+fn an_empty_body_is_refused_where_the_provider_signs_none() {
+    let recipe = Recipe { encoding: Encoding::Base64, ..Recipe::hmac_sha256("any", "X-Shopify-Hmac-Sha256") };
+    let signed = Signer::from_recipe(recipe, "x").unwrap().sign(Outgoing::post(URL, "", b""), NOW).unwrap();
+    let outcome = verifier(&providers::SHOPIFY, "x").verify(&incoming(&signed), NOW);
+    assert_eq!(outcome.unwrap_err(), VerifyError::EmptyBody);
+    assert!(Signer::new(&providers::SHOPIFY, "x").unwrap().sign(Outgoing::post(URL, "", b""), NOW).is_err());
+}
+
+#[test]
+fn a_time_has_one_spelling_even_when_another_is_signed() {
+    for time in ["+1764000000", "1764000000 ", "1764000000.0", "0x69240f00", ""] {
+        let recipe = Recipe {
+            message: vec![Part::Literal(format!("v0:{time}:").into()), Part::Body].into(),
+            prefix: "v0=".into(),
+            ..Recipe::hmac_sha256("forged", "X-Slack-Signature")
+        };
+        let mut signed =
+            Signer::from_recipe(recipe, "x").unwrap().sign(Outgoing::post(URL, "", b"{}"), NOW).unwrap();
+        signed.headers.insert("x-slack-request-timestamp", time.parse().unwrap());
+        let error = verifier(&providers::SLACK, "x").verify(&incoming(&signed), NOW).unwrap_err();
+        assert!(matches!(error, VerifyError::Malformed { .. }), "{time}: {error}");
+    }
+}
+
+#[test]
+fn of_a_form_field_that_comes_twice_the_last_counts() {
+    let hmac = Signer::from_recipe(Recipe::hmac_sha256("bare", "X-Hmac"), "x").unwrap();
+    let bare = hmac.sign(Outgoing::post(URL, "", b"1764000000last"), NOW).unwrap();
+    let signature = bare.headers["x-hmac"].to_str().unwrap();
+    let body =
+        format!("token=first&timestamp=1&signature=00&timestamp=1764000000&token=last&signature={signature}");
+    let none = HeaderMap::new();
+    let request = Incoming::new(&Method::POST, "/", &none, body.as_bytes());
+    let mailgun = verifier(&providers::MAILGUN, "x");
+    let verified = mailgun.verify(&request, NOW).unwrap();
+    assert_eq!(mailgun.dedup_keys(&verified, &none)[0].key, "last");
+}
+
+#[test]
 fn credentials_with_colons_and_other_spellings() {
     let basic = verifier(&providers::POSTMARK, "user:p:ss");
     let check = |value: &str| {
