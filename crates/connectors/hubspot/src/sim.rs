@@ -231,7 +231,8 @@ impl HubSpotSim {
             if options.between_runs {
                 state.world.starts += 1;
                 state.dirty.world = true;
-                state.between_runs(millis(now.wall));
+                let before = options.search_lag + Duration::from_secs(1);
+                state.between_runs(millis(now.wall - before));
             }
         }
         if let (["oauth", "v1" | "v3", "token"], Some(oauth)) = (parts, &options.oauth)

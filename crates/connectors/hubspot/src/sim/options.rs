@@ -38,7 +38,7 @@ pub struct SimOptions {
     /// So many contacts are [edited](super::HubSpotSim::edit) while the list is read for the first time, a few at each page.
     pub live_edits: u64,
     /// Whether at each start but the first (as far as the store knows) 5 contacts are deleted, 3 are merged into others and
-    /// 20 are edited, right before the first request is handled.
+    /// 20 are edited. It happens when the first request comes, and is dated back so far that the search already knows.
     pub between_runs: bool,
 }
 
@@ -99,7 +99,7 @@ impl fmt::Debug for SimOptions {
 }
 
 /// The faults that a run over so many contacts meets by default, the ones at the beginning of this list first where there are
-/// too few pages for all: at the list, 429 (`TEN_SECONDLY_ROLLING`) with `Retry-After`, a reset before the request was handled,
+/// too few pages for all: at the list, in a long run in its first half, 429 (`TEN_SECONDLY_ROLLING`) with `Retry-After`, a reset before the request was handled,
 /// an access token that ends before its time, 502, a body cut half way, 429 (`SECONDLY`) without `Retry-After`, 503 with it, and
 /// a slow answer. 6.8 s of delay in all.
 pub fn default_faults(seed: u64, contacts: u64) -> FaultPlan {
