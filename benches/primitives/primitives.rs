@@ -5,10 +5,11 @@
 
 use backon::BackoffBuilder as _;
 use failsafe::CircuitBreaker as _;
-use martlet_base::{Clock, Deadline, Delivery, Fault, Moment, Recovery, Rng};
+use martlet_base::{Clock, Deadline, Delivery, Fault, Recovery, Rng};
 use martlet_benches::{Report, Subject};
 use martlet_resilience::{
-    Backoff, Breaker, Bulkhead, Gcra, Jitter, Limits, Repeat, RetryBudget, RetryPolicy, SingleFlight, Verdict, retry,
+    Backoff, Breaker, Bulkhead, Gcra, Jitter, Limits, Repeat, RetryBudget, RetryPolicy, SingleFlight,
+    Verdict, retry,
 };
 use std::convert::Infallible;
 use std::fmt;
@@ -83,7 +84,8 @@ fn ours(breaker: &Breaker, clock: &Clock) {
 fn breakers(report: &mut Report, clock: &Clock) {
     let inner = || service_fn(|request: u32| ready(Ok::<_, Infallible>(request)));
     let count = Breaker::builder("count").count_window(100).build().expect("valid");
-    let mut peer = CircuitBreakerLayer::builder().sliding_window_size(100).build().expect("valid").layer(inner());
+    let mut peer =
+        CircuitBreakerLayer::builder().sliding_window_size(100).build().expect("valid").layer(inner());
     let failsafe = failsafe::Config::new().build();
     report.case(
         "breaker, call that succeeds, last 100 calls",
@@ -115,7 +117,11 @@ fn breakers(report: &mut Report, clock: &Clock) {
         );
     }
 
-    let open = Breaker::builder("open").open_for(3_600 * SEC, 3_600 * SEC).consecutive_failures(1).build().expect("valid");
+    let open = Breaker::builder("open")
+        .open_for(3_600 * SEC, 3_600 * SEC)
+        .consecutive_failures(1)
+        .build()
+        .expect("valid");
     open.try_acquire(clock.now()).expect("it is closed").record(Verdict::Failure, clock.now());
     let now = clock.now();
     let failsafe = failsafe::Config::new()
@@ -167,17 +173,21 @@ fn limiters(report: &mut Report, clock: &Clock) {
         .window("long", 100_000, Duration::from_micros(100))
         .build()
         .expect("valid");
-    let admit = |limits: &Limits| {
-        let now = clock.now();
+    let admit = |limits: &Limits, now| {
         if let Ok(permit) = limits.try_acquire(1, now) {
             permit.finish(now);
         }
     };
+    let at = std::cell::Cell::new(clock.now());
     report.case(
         "strict windows, place taken and given back (no peer keeps arrivals)",
         vec![
-            Subject::new("martlet, one window of 1,000", || admit(&strict)),
-            Subject::new("martlet, two windows", || admit(&two)),
+            Subject::new("martlet, one window of 1,000, the time at hand", || {
+                at.set(at.get() + Duration::from_nanos(40));
+                admit(&strict, at.get());
+            }),
+            Subject::new("martlet, one window of 1,000", || admit(&strict, clock.now())),
+            Subject::new("martlet, two windows", || admit(&two, clock.now())),
         ],
     );
 }
@@ -204,7 +214,9 @@ fn retries(report: &mut Report, clock: &Clock) {
     report.case(
         "three jittered pauses",
         vec![
-            Subject::new("martlet", || (0..3).map(|i| backoff.delay(i, Duration::ZERO, &rng)).sum::<Duration>()),
+            Subject::new("martlet", || {
+                (0..3).map(|i| backoff.delay(i, Duration::ZERO, &rng)).sum::<Duration>()
+            }),
             Subject::new("backon", || builder.build().sum::<Duration>()),
         ],
     );
@@ -281,5 +293,4 @@ fn single_flight(report: &mut Report, runtime: &Runtime) {
             });
         })],
     );
-    let _ = Moment::ZERO;
 }

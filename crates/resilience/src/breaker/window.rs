@@ -1,6 +1,6 @@
 //! What the last calls were: counted without a lock, in memory that never grows, in the same time however many there are.
 
-use crate::sync::{AtomicU8, AtomicU64, Mutex, Ordering, lock};
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
 use martlet_base::Moment;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ pub struct Counts {
 /// Three counters of 21 bits in one word, so that one addition counts a call.
 const BITS: u32 = 21;
 const MASK: u64 = (1 << BITS) - 1;
-/// A bucket with this many calls is halved: its rates stay, and no counter runs over into its neighbour.
-const FULL: u64 = 1 << (BITS - 1);
+/// All buckets together hold about this many calls at most, so that their words can be added up as they are.
+const MOST: u64 = 1 << (BITS - 1);
 
 const fn pack(counts: Counts) -> u64 {
     counts.calls | counts.failures << BITS | counts.slow << (2 * BITS)
@@ -65,8 +65,12 @@ impl Window {
 /// The last `buckets` slices of time. Whoever is the first in a new slice empties its bucket; everybody else just adds.
 pub(crate) struct TimeWindow {
     width: u64,
-    /// The number of the present slice: its bucket is the one that is added to.
+    /// A bucket with this many calls is halved: its rates stay, and no counter runs over into its neighbour.
+    full: u64,
+    /// The number of the present slice.
     slice: AtomicU64,
+    /// Its bucket, the one that is added to. Who reads the one before, just now, counts a moment too early.
+    index: AtomicU32,
     turning: Mutex<()>,
     buckets: Box<[AtomicU64]>,
 }
@@ -74,32 +78,35 @@ pub(crate) struct TimeWindow {
 impl TimeWindow {
     pub(crate) fn new(length: Duration, buckets: u32) -> Self {
         let width = u64::try_from((length / buckets).as_nanos()).unwrap_or(u64::MAX).max(1);
+        let full = MOST / u64::from(buckets);
         let buckets = (0..buckets).map(|_| AtomicU64::new(0)).collect();
-        Self { width, slice: AtomicU64::new(0), turning: Mutex::new(()), buckets }
+        let (slice, index, turning) = (AtomicU64::new(0), AtomicU32::new(0), Mutex::new(()));
+        Self { width, full, slice, index, turning, buckets }
     }
 
-    fn bucket(&self, slice: u64) -> &AtomicU64 {
-        let index = usize::try_from(slice % self.buckets.len() as u64).expect("below the number of buckets");
-        &self.buckets[index]
-    }
-
-    /// The present slice; turns to it when time has gone on.
-    fn turn(&self, now: Moment) -> u64 {
+    /// Turns to the present slice when time has gone on.
+    fn turn(&self, now: Moment) {
         let current = self.slice.load(Ordering::Acquire);
-        if now.as_nanos() < (current + 1).saturating_mul(self.width) {
-            return current;
+        if now.as_nanos() >= (current + 1).saturating_mul(self.width) {
+            self.turn_to(now);
         }
+    }
+
+    #[cold]
+    fn turn_to(&self, now: Moment) {
+        let index = |slice: u64| slice % self.buckets.len() as u64;
         let slice = now.as_nanos() / self.width;
         let _turning = lock(&self.turning);
         let current = self.slice.load(Ordering::Acquire);
         if slice > current {
             let oldest = (slice + 1).saturating_sub(self.buckets.len() as u64);
             for stale in oldest.max(current + 1)..=slice {
-                self.bucket(stale).store(0, Ordering::Relaxed);
+                let index = usize::try_from(index(stale)).expect("below the number of buckets");
+                self.buckets[index].store(0, Ordering::Relaxed);
             }
+            self.index.store(u32::try_from(index(slice)).expect("below 128"), Ordering::Release);
             self.slice.store(slice, Ordering::Release);
         }
-        slice.max(current)
     }
 
     /// Adds to all three counters at once.
@@ -108,13 +115,14 @@ impl TimeWindow {
     }
 
     fn record(&self, one: u64, now: Moment) {
-        let bucket = self.bucket(self.turn(now));
+        self.turn(now);
+        let bucket = &self.buckets[self.index.load(Ordering::Acquire) as usize];
         let before = bucket.fetch_add(one, Ordering::Relaxed);
-        if unpack(before).calls >= FULL {
+        if unpack(before).calls >= self.full {
             let halve = |word| {
                 let Counts { calls, failures, slow } = unpack(word);
                 let half = Counts { calls: calls / 2, failures: failures / 2, slow: slow / 2 };
-                (calls >= FULL).then(|| pack(half))
+                (calls >= self.full).then(|| pack(half))
             };
             // Another thread may have halved it already.
             let _ = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, halve);
@@ -123,14 +131,8 @@ impl TimeWindow {
 
     pub(crate) fn counts(&self, now: Moment) -> Counts {
         self.turn(now);
-        self.buckets.iter().fold(Counts::default(), |sum, bucket| {
-            let b = unpack(bucket.load(Ordering::Relaxed));
-            Counts {
-                calls: sum.calls + b.calls,
-                failures: sum.failures + b.failures,
-                slow: sum.slow + b.slow,
-            }
-        })
+        let sum = self.buckets.iter().fold(0u64, |sum, b| sum.wrapping_add(b.load(Ordering::Relaxed)));
+        unpack(sum)
     }
 
     fn clear(&self) {
@@ -201,7 +203,7 @@ mod tests {
             w.record(one(i % 4 == 0, i % 10 == 0), Moment::ZERO);
         }
         let c = w.counts(Moment::ZERO);
-        assert!(c.calls <= FULL + 1 && c.calls >= FULL / 2);
+        assert!(c.calls <= MOST + 1 && c.calls >= MOST / 2);
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let share = |n: u64| n as f64 / c.calls as f64;
         assert!((share(c.failures) - 0.25).abs() < 0.01 && (share(c.slow) - 0.1).abs() < 0.01, "{c:?}");

@@ -138,8 +138,10 @@ impl Window {
         // Nearly always the last one; requests of unknown fate come back late and may stand behind it.
         let index =
             self.back_at.len() - self.back_at.iter().rev().take_while(|(other, _)| *other > at).count();
+        let last = index == self.back_at.len();
         match index.checked_sub(1).and_then(|before| self.back_at.get_mut(before)) {
             Some((other, sum)) if *other == at => *sum += places,
+            _ if last => self.back_at.push_back((at, places)),
             _ => self.back_at.insert(index, (at, places)),
         }
     }

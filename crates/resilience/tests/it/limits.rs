@@ -109,7 +109,7 @@ impl Simulation {
 }
 
 #[test]
-fn l2_a_million_arrivals_with_random_latency_violate_no_window() {
+fn l2_ten_million_arrivals_with_random_latency_violate_no_window() {
     let base = Simulation {
         windows: vec![(100, secs(10))],
         concurrency: 1_000,
@@ -122,7 +122,7 @@ fn l2_a_million_arrivals_with_random_latency_violate_no_window() {
     let costly = Simulation { windows: vec![(100, secs(1)), (2_000, secs(60))], max_cost: 7, ..base };
     let coarse = Simulation { windows: vec![(20_000, secs(60)), (1_000, secs(1))], ..costly };
     let exact = Simulation { windows: vec![(100, secs(10))], max_cost: 1, ..coarse };
-    for (simulation, admissions) in [(&exact, 400_000), (&costly, 300_000), (&coarse, 300_000)] {
+    for (simulation, admissions) in [(&exact, 4_000_000), (&costly, 3_000_000), (&coarse, 3_000_000)] {
         let (arrivals, _) = simulation.run(admissions, 1);
         assert_eq!(simulation.violations(&arrivals), 0, "{:?}", simulation.windows);
     }

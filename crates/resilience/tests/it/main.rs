@@ -10,6 +10,7 @@ mod retry_vectors;
 #[cfg(feature = "serde")]
 mod serde;
 mod sharing;
+mod simulations;
 mod single_flight;
 #[cfg(feature = "tower")]
 mod tower;
