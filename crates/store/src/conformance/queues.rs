@@ -663,6 +663,7 @@ pub async fn a_message_is_edited(subject: Subject) {
         let after = subject.item(id).await.expect("there");
         assert_eq!(after.message.body, "mended");
         assert_eq!((after.state, after.visible_at), (before.state, before.visible_at));
+        assert_eq!((after.history, after.buried), (before.history, before.buried));
     }
     assert_eq!(subject.drain().await, ["mended"]);
 }

@@ -1,0 +1,174 @@
+use crate::PostgresStore;
+use martlet_base::Clock;
+use martlet_store::{StoreError, StoreErrorKind};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Config, NoTls};
+
+use crate::listen::Connect;
+
+/// How to reach the server: erases the type of the TLS connector.
+pub(crate) trait Connector: Send + Sync {
+    fn manager(&self, config: Config) -> deadpool_postgres::Manager;
+    fn listener(&self, config: Config) -> Arc<dyn Connect>;
+}
+
+struct With<T>(T);
+
+impl<T> Connector for With<T>
+where
+    T: tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket> + Clone + Sync + Send + 'static,
+    T::Stream: Sync + Send,
+    T::TlsConnect: Sync + Send,
+    <T::TlsConnect as tokio_postgres::tls::TlsConnect<tokio_postgres::Socket>>::Future: Send,
+{
+    fn manager(&self, config: Config) -> deadpool_postgres::Manager {
+        let recycling =
+            deadpool_postgres::ManagerConfig { recycling_method: deadpool_postgres::RecyclingMethod::Fast };
+        deadpool_postgres::Manager::from_config(config, self.0.clone(), recycling)
+    }
+
+    fn listener(&self, config: Config) -> Arc<dyn Connect> {
+        Arc::new(crate::listen::Tls(config, self.0.clone()))
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) config: Config,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) schema: String,
+    pub(crate) connections: usize,
+    pub(crate) wait: Duration,
+    pub(crate) pooler: bool,
+    pub(crate) listen: Option<Config>,
+    pub(crate) clock: Option<Clock>,
+}
+
+/// How to open a [`PostgresStore`]. Made by [`PostgresStore::builder`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until it is opened"]
+pub struct PostgresBuilder {
+    settings: Settings,
+    invalid: Option<String>,
+}
+
+impl fmt::Debug for PostgresBuilder {
+    /// Without the configuration, which holds a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresBuilder")
+            .field("schema", &self.settings.schema)
+            .field("connections", &self.settings.connections)
+            .field("pooler", &self.settings.pooler)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PostgresBuilder {
+    pub(crate) fn new(url: &str) -> Self {
+        let (config, invalid) = match url.parse::<Config>() {
+            Ok(config) => (config, None),
+            // The words of the parser name the option, not its value.
+            Err(error) => (Config::new(), Some(format!("the URL of the database: {error}"))),
+        };
+        Self { invalid, ..Self::from_config(config) }
+    }
+
+    pub(crate) fn from_config(config: Config) -> Self {
+        let settings = Settings {
+            config,
+            connector: Arc::new(With(NoTls)),
+            schema: "martlet".to_owned(),
+            connections: 8,
+            wait: Duration::from_secs(10),
+            pooler: false,
+            listen: None,
+            clock: None,
+        };
+        Self { settings, invalid: None }
+    }
+
+    /// The schema that holds the tables; `martlet` unless said otherwise. It is created when it is missing. Stores with
+    /// different schemas know nothing of each other.
+    pub fn schema(mut self, name: impl Into<String>) -> Self {
+        self.settings.schema = name.into();
+        self
+    }
+
+    /// How many connections at most, one for listening apart; 8 unless said otherwise, at least 2.
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.settings.connections = connections.max(2);
+        self
+    }
+
+    /// How long to wait for a connection; 10 s unless said otherwise. Then calls fail with
+    /// [`Unavailable`](StoreErrorKind::Unavailable), and nothing was done.
+    pub fn wait(mut self, timeout: Duration) -> Self {
+        self.settings.wait = timeout;
+        self
+    }
+
+    /// For a pooler in transaction mode, such as PgBouncer: statements are not prepared, and nothing rests on the session.
+    /// A pooler does not pass notifications on, so whoever waits for a message looks again every quarter of a second, unless
+    /// [`listen_directly`](Self::listen_directly) gives a way around it.
+    pub fn pooler(mut self) -> Self {
+        self.settings.pooler = true;
+        self
+    }
+
+    /// Where to listen for notifications, when the database is otherwise reached through a [pooler](Self::pooler): one connection
+    /// past it.
+    pub fn listen_directly(mut self, config: Config) -> Self {
+        self.settings.listen = Some(config);
+        self
+    }
+
+    /// Lives by a simulated clock instead of the server's time. For tests: in production processes must agree on the time,
+    /// and the server's is one for all.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.settings.clock = Some(clock);
+        self
+    }
+
+    /// Encrypts connections with rustls, and insists on it (`sslmode=require`): the certificate is checked as `config` says, the name in it too.
+    #[cfg(feature = "rustls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+    pub fn tls(mut self, config: rustls::ClientConfig) -> Self {
+        self.settings.config.ssl_mode(SslMode::Require);
+        self.settings.connector = Arc::new(With(tokio_postgres_rustls::MakeRustlsConnect::new(config)));
+        self
+    }
+
+    /// Connects, creates or upgrades the tables, and starts the tasks of the store in the present tokio runtime.
+    ///
+    /// # Errors
+    /// [`Invalid`](StoreErrorKind::Invalid): the URL or the name of the schema makes no sense.
+    /// [`Unavailable`](StoreErrorKind::Unavailable): the server cannot be reached. [`NotFound`](StoreErrorKind::NotFound):
+    /// there is no such database. [`Incompatible`](StoreErrorKind::Incompatible): a newer martlet was here.
+    /// [`Unsupported`](StoreErrorKind::Unsupported): the database is not in UTF-8.
+    pub async fn open(self) -> Result<PostgresStore, StoreError> {
+        let Self { mut settings, invalid } = self;
+        if let Some(words) = invalid {
+            return Err(StoreError::new(StoreErrorKind::Invalid, words));
+        }
+        let name = &settings.schema;
+        if name.is_empty() || name.len() > 63 || name.chars().any(char::is_control) {
+            let detail = "a schema has a name of 1 to 63 bytes without control characters";
+            return Err(StoreError::new(StoreErrorKind::Invalid, detail));
+        }
+        let wants_tls = settings.config.get_ssl_mode() == SslMode::Require;
+        if wants_tls && !cfg!(feature = "rustls") {
+            let detail = "sslmode=require needs the feature `rustls` and `PostgresBuilder::tls`";
+            return Err(StoreError::new(StoreErrorKind::Invalid, detail));
+        }
+        if settings.config.get_connect_timeout().is_none() {
+            settings.config.connect_timeout(settings.wait);
+        }
+        if settings.config.get_application_name().is_none() {
+            settings.config.application_name("martlet");
+        }
+        PostgresStore::start(settings).await
+    }
+}

@@ -1,0 +1,49 @@
+//! Removing what has expired.
+
+use crate::query::{Conn, Sql};
+use crate::store::Inner;
+use martlet_base::Clock;
+use std::sync::Weak;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_postgres::types::Type;
+
+/// How often, and how much at a time.
+const EVERY: Duration = Duration::from_secs(2);
+const ROWS: i64 = 2_000;
+
+#[derive(Debug)]
+pub(crate) struct SweepSql([Sql; 2]);
+
+impl SweepSql {
+    pub(crate) fn new(schema: &str) -> Self {
+        let sql = |text: &str| Sql::new(schema, text, &[Type::INT8, Type::INT8]);
+        Self([
+            sql("DELETE FROM {s}.cell WHERE key IN (SELECT key FROM {s}.cell WHERE expires <= {now} \
+                 ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED)"),
+            sql(
+                "DELETE FROM {s}.dedup WHERE (queue, key) IN (SELECT queue, key FROM {s}.dedup WHERE until <= {now} \
+                 ORDER BY until LIMIT $2 FOR UPDATE SKIP LOCKED)",
+            ),
+        ])
+    }
+}
+
+/// Expired cells and forgotten dedup keys go bit by bit, until the store is gone.
+pub(crate) async fn run(inner: Weak<Inner>, mut closed: watch::Receiver<()>) {
+    let real = Clock::system();
+    loop {
+        tokio::select! {
+            _ = closed.changed() => return,
+            () = real.sleep(EVERY) => {}
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        let Ok(client) = inner.pool.get().await else { continue };
+        let conn = Conn::pooled(&client, inner.prepared);
+        for sql in &inner.sweep_sql.0 {
+            let now = inner.simulated();
+            // What fails here is tried again, and nobody sees what should be gone meanwhile.
+            let _ = conn.query(sql, &[&now, &ROWS]).await;
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The suite of the contract, and what only a server can get wrong. `MARTLET_TEST_POSTGRES_URL` names a server where
+//! databases may be used at will; `cargo xtask test` starts one.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod conformance;
+
+/// The server under test, or `None` after saying that the test is skipped.
+fn url() -> Option<String> {
+    let url = std::env::var("MARTLET_TEST_POSTGRES_URL").ok().filter(|url| !url.is_empty());
+    if url.is_none() {
+        eprintln!(
+            "SKIPPED martlet-postgres: MARTLET_TEST_POSTGRES_URL is not set (`cargo xtask test` starts a server)"
+        );
+    }
+    url
+}
+
+/// A schema of one's own.
+fn schema(what: &str) -> String {
+    let rng = martlet_base::Rng::system();
+    format!("{what}_{:016x}", rng.next_u64())
+}
