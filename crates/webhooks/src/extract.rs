@@ -61,6 +61,7 @@ impl<'a> Extract<'a> {
 }
 
 /// All values of a header that may list several.
+#[inline]
 pub(crate) fn all<'r>(headers: &'r HeaderMap, field: &Field) -> Result<Values<'r>, VerifyError> {
     let named = |list: &'r [u8], between: char, equals: u8, wanted: &Text| -> Values<'r> {
         list.split(|b| char::from(*b) == between)
@@ -100,6 +101,7 @@ pub(crate) fn malformed(what: &Field, expected: &'static str) -> VerifyError {
 }
 
 /// A header that is there once. Where it is there twice, the handler might read the other one.
+#[inline]
 pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a [u8], VerifyError> {
     let what = || format!("header {name}");
     // A request has few headers: looking at each costs less than hashing a name that is not lower case yet.
@@ -121,6 +123,7 @@ pub(crate) fn decode(encoding: Encoding, text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Writes into a buffer that is long enough, and says how much.
+#[inline]
 pub(crate) fn encode_into(encoding: Encoding, bytes: &[u8], out: &mut [u8]) -> usize {
     let fits = "the caller's buffer holds the longest tag";
     match encoding {

@@ -269,6 +269,7 @@ const MAX_TEXT: usize = 128;
 
 /// Whether two texts are equal, in a time that depends on their lengths alone: all differences are collected, and only
 /// their sum is looked at.
+#[inline]
 fn equal(ours: &[u8], theirs: &[u8]) -> Choice {
     if ours.len() != theirs.len() {
         return Choice::from(0);

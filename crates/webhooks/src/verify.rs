@@ -476,6 +476,7 @@ fn mismatch(recipe: &Recipe, request: &Incoming<'_>) -> VerifyError {
 }
 
 /// What is signed, piece by piece.
+#[inline]
 pub(crate) fn message<'a>(
     recipe: &'a Recipe,
     extract: &'a Extract<'_>,
