@@ -6,6 +6,7 @@ mod backoff;
 mod breaker;
 mod bulkhead;
 mod config;
+pub mod guide;
 mod hedge;
 pub mod hint;
 mod limit;
