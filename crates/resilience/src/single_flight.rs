@@ -25,6 +25,8 @@ type Landed<V> = Option<Result<V, FlightError>>;
 struct Flights<K, V> {
     next_id: u64,
     flying: HashMap<K, Flight<V>>,
+    /// Flights that a newer one took the key from, by id. Nobody joins them any more.
+    older: HashMap<u64, Flight<V>>,
 }
 
 struct Flight<V> {
@@ -34,6 +36,15 @@ struct Flight<V> {
     detached: bool,
     /// Set as soon as the task is spawned.
     task: Option<AbortHandle>,
+}
+
+/// Which flight to take.
+#[derive(Clone, Copy)]
+enum Boarding {
+    /// The one under way, or a new one.
+    Join { detached: bool },
+    /// A new one.
+    Anew,
 }
 
 /// The execution ended without a result.
@@ -56,7 +67,7 @@ where
     /// With no flight under way.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(Flights { next_id: 0, flying: HashMap::new() })))
+        Self(Arc::new(Mutex::new(Flights { next_id: 0, flying: HashMap::new(), older: HashMap::new() })))
     }
 
     /// Joins the execution under way for `key`, or starts the one that `make` makes.
@@ -72,7 +83,39 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
-        self.join(key, make, false).await
+        self.join(key, make, Boarding::Join { detached: false }).await
+    }
+
+    /// Joins no execution that is under way: its result may be older than this call. Starts a new one, which those who come
+    /// after this join; who waits for the one before gets that one's result.
+    ///
+    /// Cancel safe, as [`run`](Self::run).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn refresh<F>(&self, key: K, make: impl FnOnce() -> F) -> Result<V, FlightError>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
+        self.join(key, make, Boarding::Anew).await
+    }
+
+    /// Starts an execution that nobody waits for, unless one is under way, and says whether it did: for what is served stale
+    /// while it is renewed. It goes on to its end.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start<F>(&self, key: K, make: impl FnOnce() -> F) -> bool
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
+        let (waiter, landing) = self.board(key, Boarding::Join { detached: true });
+        let starts = landing.is_some();
+        self.take_off(&waiter, landing, make);
+        starts
     }
 
     /// As [`run`](Self::run), but the execution goes on to its end even when nobody waits any more: for work whose loss
@@ -87,38 +130,47 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
-        self.join(key, make, true).await
+        self.join(key, make, Boarding::Join { detached: true }).await
     }
 
     /// How many executions are under way.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        lock(&self.0).flying.len()
+        let flights = lock(&self.0);
+        flights.flying.len() + flights.older.len()
     }
 
-    async fn join<F>(&self, key: K, make: impl FnOnce() -> F, detached: bool) -> Result<V, FlightError>
+    async fn join<F>(&self, key: K, make: impl FnOnce() -> F, boarding: Boarding) -> Result<V, FlightError>
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let (mut waiter, landing) = self.board(key, detached);
-        if let Some(landing) = landing {
-            // Not under the lock: `make` is foreign code. If it panics, dropping `landing` frees the key.
-            let future = make();
-            let task = tokio::spawn(async move { landing.complete(future.await) });
-            if let Some(flight) = lock(&self.0).get(&waiter.key, waiter.id) {
-                flight.task = Some(task.abort_handle());
-            }
-        }
+        let (mut waiter, landing) = self.board(key, boarding);
+        self.take_off(&waiter, landing, make);
         match waiter.result.wait_for(Option::is_some).await {
             Ok(landed) => landed.clone().unwrap_or(Err(FlightError::Aborted)),
             Err(_closed) => Err(FlightError::Aborted),
         }
     }
 
+    /// Begins the execution, if it is this one's duty.
+    fn take_off<F>(&self, waiter: &Waiter<K, V>, landing: Option<Landing<K, V>>, make: impl FnOnce() -> F)
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
+        let Some(landing) = landing else { return };
+        // Not under the lock: `make` is foreign code. If it panics, dropping `landing` frees the key.
+        let future = make();
+        let task = tokio::spawn(async move { landing.complete(future.await) });
+        if let Some(flight) = lock(&self.0).get(&waiter.key, waiter.id) {
+            flight.task = Some(task.abort_handle());
+        }
+    }
+
     /// Takes a seat on the flight of `key`. Whoever opens the flight gets the duty to land it.
-    fn board(&self, key: K, detached: bool) -> (Waiter<K, V>, Option<Landing<K, V>>) {
+    fn board(&self, key: K, boarding: Boarding) -> (Waiter<K, V>, Option<Landing<K, V>>) {
         let mut flights = lock(&self.0);
-        if let Some(flight) = flights.flying.get_mut(&key) {
+        let detached = matches!(boarding, Boarding::Join { detached: true });
+        if let (Some(flight), Boarding::Join { .. }) = (flights.flying.get_mut(&key), boarding) {
             flight.waiters += 1;
             flight.detached |= detached;
             let (id, result) = (flight.id, flight.result.clone());
@@ -128,7 +180,9 @@ where
         flights.next_id += 1;
         let (sender, result) = watch::channel(None);
         let flight = Flight { id, result: result.clone(), waiters: 1, detached, task: None };
-        flights.flying.insert(key.clone(), flight);
+        if let Some(older) = flights.flying.insert(key.clone(), flight) {
+            flights.older.insert(older.id, older);
+        }
         drop(flights);
         let landing = Landing { flights: self.clone(), key: key.clone(), id, sender };
         (Waiter { flights: self.clone(), key, id, result }, Some(landing))
@@ -136,14 +190,19 @@ where
 }
 
 impl<K: Eq + Hash, V> Flights<K, V> {
-    /// The flight of `key`, unless it has landed and another one is under way.
+    /// The flight of `key` with this id, unless it has landed.
     fn get(&mut self, key: &K, id: u64) -> Option<&mut Flight<V>> {
-        self.flying.get_mut(key).filter(|flight| flight.id == id)
+        match self.flying.get_mut(key).filter(|flight| flight.id == id) {
+            None => self.older.get_mut(&id),
+            flight => flight,
+        }
     }
 
     fn remove(&mut self, key: &K, id: u64) -> Option<Flight<V>> {
-        self.get(key, id)?;
-        self.flying.remove(key)
+        if self.flying.get(key).is_some_and(|flight| flight.id == id) {
+            return self.flying.remove(key);
+        }
+        self.older.remove(&id)
     }
 }
 

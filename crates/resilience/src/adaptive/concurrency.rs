@@ -81,6 +81,18 @@ pub enum LimitChange {
     Throttled,
 }
 
+impl LimitChange {
+    /// The stable name used in logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reached => "reached",
+            Self::Slower => "slower",
+            Self::Throttled => "throttled",
+        }
+    }
+}
+
 /// What an [`AdaptiveConcurrency`] knows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -420,6 +432,22 @@ mod tests {
             assert_eq!(arc.snapshot().in_flight, left);
         }
         assert_eq!((0..20).map_while(|_| arc.try_acquire(at(102)).ok()).collect::<Vec<_>>().len(), 7);
+    }
+
+    #[test]
+    fn a9_the_four_figures_and_the_reason_of_the_last_change() {
+        let arc = AdaptiveConcurrency::builder().build().unwrap();
+        let held = arc.try_acquire(at(0)).unwrap();
+        arc.try_acquire(at(0)).unwrap().finish(Signal::Success, at(80));
+        arc.try_acquire(at(100)).unwrap().finish(Signal::BackPressure, at(300));
+        let s = arc.snapshot();
+        assert_eq!((s.limit, s.in_flight, s.observed_rtt), (2, 1, Duration::from_millis(80)));
+        assert_eq!(
+            (s.averaged_rtt, s.last_change),
+            (Some(Duration::from_millis(80)), Some(LimitChange::Throttled))
+        );
+        assert_eq!(LimitChange::Throttled.as_str(), "throttled");
+        drop(held);
     }
 
     #[test]

@@ -338,3 +338,17 @@ fn t3_an_attempt_without_enough_time_left_is_not_begun() {
     assert_eq!(decide(1_500), Decision::Stop(StopReason::DeadlineTooClose));
     assert_eq!(decide(1_501), Decision::RetryAt(Moment::ZERO + millis(1_000)));
 }
+
+#[test]
+fn r12_a_body_that_can_be_sent_once_gets_one_attempt_and_its_own_error() {
+    // reqwest-retry: an error even before the first attempt.
+    for (delivery, reason) in [
+        (Delivery::NotSent, StopReason::NotReplayable),
+        (Delivery::Rejected, StopReason::NotReplayable),
+        (Delivery::Unknown, StopReason::OutcomeUnknown),
+    ] {
+        let mut call = Retry::new(&RetryPolicy::seed(), Repeat::Never, Deadline::NONE);
+        let decision = call.after_failure(Failure::new(delivery, Transient), Moment::ZERO, &Rng::seeded(1));
+        assert_eq!((decision, call.attempts()), (Decision::Stop(reason), 1));
+    }
+}

@@ -279,3 +279,18 @@ fn a_plan_names_the_bottleneck_and_the_share() {
     let smooth = Limits::builder().smooth("s", 10, secs(1), 5).build().unwrap();
     assert_eq!(smooth.plan(105, at(0)).duration, secs(10));
 }
+
+#[test]
+fn q5_the_place_is_held_until_the_body_is_read_when_the_body_holds_the_permit() {
+    // linkerd2-proxy #751
+    struct Answer {
+        body: Vec<u8>,
+        _place: martlet_resilience::BulkheadPermit,
+    }
+    let bulkhead = Bulkhead::new(1, 0).unwrap();
+    let answer = Answer { body: vec![1, 2, 3], _place: bulkhead.try_enter(at(0)).unwrap() };
+    assert!(bulkhead.try_enter(at(1)).is_err(), "the head is here, the body is not read");
+    assert_eq!(answer.body.len(), 3);
+    drop(answer);
+    assert!(bulkhead.try_enter(at(1)).is_ok());
+}

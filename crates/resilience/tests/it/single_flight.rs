@@ -252,7 +252,7 @@ async fn s6_a_waiter_with_a_shorter_deadline_gives_up_alone() {
 }
 
 #[tokio::test]
-async fn keys_do_not_share() {
+async fn s8_keys_do_not_share_so_a_key_that_holds_the_credential_separates_two() {
     let flights = Flights::new();
     let (a, b) = tokio::join!(flights.run("a", || async { Ok(1) }), flights.run("b", || async { Ok(2) }));
     assert_eq!((a, b), (Ok(Ok(1)), Ok(Ok(2))));
@@ -277,4 +277,71 @@ fn the_end_of_the_runtime_is_an_error_and_not_a_hang() {
     drop(other);
     assert_eq!(here.block_on(waiter).unwrap(), Err(FlightError::Aborted));
     assert_eq!(flights.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn s7_a_refresh_joins_no_flight_that_began_before_it() {
+    let flights: SingleFlight<&str, u32> = SingleFlight::new();
+    let (release, wait) = tokio::sync::oneshot::channel::<()>();
+    let old = flights.clone();
+    let first = tokio::spawn(async move {
+        old.run("k", || async {
+            wait.await.unwrap();
+            1
+        })
+        .await
+    });
+    settle().await;
+    let (go, hold) = tokio::sync::oneshot::channel::<()>();
+    let newer = flights.clone();
+    let refresh = tokio::spawn(async move {
+        newer
+            .refresh("k", || async {
+                hold.await.unwrap();
+                2
+            })
+            .await
+    });
+    settle().await;
+    assert_eq!(flights.in_flight(), 2);
+    // Who comes now joins the newer one; the older one ends for those who waited for it.
+    let late = flights.clone();
+    let late = tokio::spawn(async move { late.run("k", || async { unreachable!() }).await });
+    settle().await;
+    release.send(()).unwrap();
+    assert_eq!(first.await.unwrap(), Ok(1));
+    go.send(()).unwrap();
+    assert_eq!((refresh.await.unwrap(), late.await.unwrap()), (Ok(2), Ok(2)));
+    assert_eq!(flights.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn s3_s7_the_last_waiter_of_an_older_flight_takes_it_down_too() {
+    let flights: SingleFlight<&str, u32> = SingleFlight::new();
+    let old = flights.clone();
+    let first = tokio::spawn(async move { old.run("k", std::future::pending::<u32>).await });
+    settle().await;
+    assert_eq!(flights.refresh("k", || async { 2 }).await, Ok(2));
+    assert_eq!(flights.in_flight(), 1);
+    first.abort();
+    settle().await;
+    assert_eq!(flights.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn s9_eight_stale_callers_start_one_refresh_and_none_waits() {
+    // jaemk/cached #228 shows the shape.
+    let flights: SingleFlight<&str, u32> = SingleFlight::new();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let started = (0..8).filter(|_| {
+        let runs = Arc::clone(&runs);
+        flights.start("k", || async move {
+            tokio::task::yield_now().await;
+            runs.fetch_add(1, SeqCst);
+            7
+        })
+    });
+    assert_eq!((started.count(), flights.in_flight()), (1, 1));
+    settle().await;
+    assert_eq!((runs.load(SeqCst), flights.in_flight()), (1, 0));
 }
