@@ -37,8 +37,8 @@ pub struct SimOptions {
     pub one_date: bool,
     /// So many contacts are [edited](super::HubSpotSim::edit) while the list is read for the first time, a few at each page.
     pub live_edits: u64,
-    /// Whether at each start but the first (as far as the store knows) 5 contacts are deleted, 3 are merged into others and
-    /// 20 are edited. It happens when the first request comes, and is dated back so far that the search already knows.
+    /// Whether at each start but the first (as far as the store knows) 5 contacts are deleted and 3 are merged into others. It
+    /// happens when the first request comes, and is dated back so far that the search already knows.
     pub between_runs: bool,
 }
 

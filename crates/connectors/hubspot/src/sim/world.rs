@@ -22,7 +22,6 @@ impl State {
         if self.world.starts > 1 {
             self.delete(5, now);
             self.merge(3, now);
-            self.edit(20, now);
         }
     }
 
