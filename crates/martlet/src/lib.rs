@@ -39,6 +39,10 @@ pub use martlet_pipeline as pipeline;
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 #[doc(inline)]
 pub use martlet_sqlite as sqlite;
+#[cfg(feature = "webhooks")]
+#[cfg_attr(docsrs, doc(cfg(feature = "webhooks")))]
+#[doc(inline)]
+pub use martlet_webhooks as webhooks;
 
 /// The transport on reqwest: what most programs give to a client's builder.
 #[cfg(feature = "rustls")]
