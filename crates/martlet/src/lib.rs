@@ -2,7 +2,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[doc(inline)]
-pub use martlet_base::{Clock, ConnectionId, Deadline, Delivery, Fault, ManualClock, Recovery, Rng, Timestamp};
+pub use martlet_base::{
+    Clock, ConnectionId, Deadline, Delivery, Fault, ManualClock, Recovery, Rng, Timestamp,
+};
 #[doc(inline)]
 pub use martlet_core::{ApiClient, Call, Client, Credential, Error, ErrorKind, Operation, Pager, Result};
 
