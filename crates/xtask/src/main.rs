@@ -6,6 +6,7 @@ mod cargo;
 mod features;
 mod floors;
 mod package;
+mod servers;
 mod test;
 mod workspace;
 
@@ -17,7 +18,9 @@ cargo xtask COMMAND
   test [ARGS]      every unit, integration and doc test of the workspace with all features; ARGS go to
                    `cargo test` (`-p martlet-store` narrows to one package, `-- NAME` filters); repeats
                    SKIPPED lines at the end, and fails on one when the variable CI is set, except on
-                   `SKIPPED (cannot be had): ..`, which nothing on that machine could mend
+                   `SKIPPED (cannot be had): ..`, which nothing on that machine could mend; starts the
+                   PostgreSQL and the Redis that tests ask for (MARTLET_TEST_POSTGRES_URL and
+                   MARTLET_TEST_REDIS_URL name others)
   floors           what each package may depend on, and what its manifest must say
   features [ARGS]  clippy on each published package alone with its default features, and without them
   package [ARGS]   what `cargo publish` would upload, without building it again (`--verify` builds it)

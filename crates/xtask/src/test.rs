@@ -10,8 +10,11 @@ use std::time::Duration;
 const STRAGGLERS: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode, String> {
+    let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
     let mut cargo = crate::cargo::command();
     cargo.args(cargo_args(args));
+    // They end when this function does, however it ends.
+    let _servers = crate::servers::provide(&mut cargo, crate::servers::chosen(args).as_deref(), in_ci)?;
     // Only stderr goes through us: tests report SKIPPED there, and libtest keeps its terminal.
     cargo.stderr(Stdio::piped());
     if std::io::stderr().is_terminal() && std::env::var_os("CARGO_TERM_COLOR").is_none() {
@@ -27,7 +30,6 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode, String> {
     for line in &skipped {
         eprintln!("{line}");
     }
-    let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
     let refused = skipped.iter().filter(|line| !cannot_be_had(line)).count();
     if status.success() && in_ci && refused > 0 {
         eprintln!("xtask: {refused} skipped, and CI accepts none: provide what the lines above ask for");

@@ -759,7 +759,13 @@ async fn write(
     written.map(drop).and(committed).map_err(|error| {
         // The server said that it did not: nothing was committed. Silence says nothing.
         let told = from_postgres("cannot commit", &error);
-        let known = nothing || error.as_db_error().is_some();
+        let known = nothing || says_no(&error);
         Failed { error: if known { told.not_applied() } else { told }, again: known && is_passing(&error) }
     })
+}
+
+/// Whether an error in place of the answer to a commit means that there was none. A server that is being shut down or has
+/// crashed may say so instead of saying that it committed.
+fn says_no(error: &Error) -> bool {
+    error.code().is_some_and(|code| !code.code().starts_with("57P"))
 }

@@ -88,7 +88,12 @@ pub(crate) async fn migrate(client: &mut Client, schema: &str, lock: i64) -> Res
 
 async fn found(client: &Client, schema: &str) -> Result<Option<usize>, tokio_postgres::Error> {
     // By the simple protocol: nothing is prepared on a connection that the next statement may not get again.
-    let exists = format!("SELECT to_regclass('{}.martlet_schema') IS NOT NULL", schema.replace('\'', "''"));
+    // Asked of the catalogue's tables: what `to_regclass` answers may be out of date behind a lock that was waited for.
+    let name = schema.trim_matches('"').replace("\"\"", "\"").replace('\'', "''");
+    let exists = format!(
+        "SELECT true FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = '{name}' AND c.relname = 'martlet_schema'"
+    );
     let text = async |sql: &str| -> Result<Option<String>, tokio_postgres::Error> {
         let rows = client.simple_query(sql).await?;
         Ok(rows.into_iter().find_map(|row| match row {

@@ -4,6 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod conformance;
+mod crash;
+mod server;
+
+use std::collections::BTreeSet;
+use std::io::Write;
 
 /// The server under test, or `None` after saying that the test is skipped.
 fn url() -> Option<String> {
@@ -14,6 +19,14 @@ fn url() -> Option<String> {
         );
     }
     url
+}
+
+/// Says once that tests are skipped, past the harness, which keeps to itself what tests that pass print.
+fn skip(why: &str) {
+    static SAID: std::sync::Mutex<BTreeSet<String>> = std::sync::Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap().insert(why.to_owned()) {
+        std::io::stderr().write_all(format!("SKIPPED martlet-postgres: {why}\n").as_bytes()).unwrap();
+    }
 }
 
 /// A schema of one's own.

@@ -1,0 +1,229 @@
+//! What is PostgreSQL's own: schemas, migrations, transactions of the program, several stores, a server that goes away.
+
+use martlet_base::{Clock, Fault, Recovery};
+use martlet_postgres::PostgresStore;
+use martlet_store::{CellKey, Expect, Message, Queue, QueueName, Store, StoreErrorKind, Version, WriteBatch};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::{Client, NoTls};
+
+fn key(name: &str) -> CellKey {
+    CellKey::new(name).unwrap()
+}
+
+fn put(name: &str) -> WriteBatch {
+    WriteBatch::new().put(key(name), Expect::Any, "v")
+}
+
+async fn client(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn drop_schema(url: &str, schema: &str) {
+    client(url).await.batch_execute(&format!("DROP SCHEMA \"{schema}\" CASCADE")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_that_open_a_new_schema_at_once_all_succeed() {
+    let Some(url) = crate::url() else { return };
+    let schema = format!("Ünusual {}", crate::schema("name"));
+    let tasks: Vec<_> = (0..8)
+        .map(|n| {
+            let builder = PostgresStore::builder(&url).schema(&schema).connections(2);
+            tokio::spawn(async move {
+                let store = builder.open().await.unwrap();
+                let _ = store.commit(put(&n.to_string())).await.unwrap();
+                store.close().await;
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let store = PostgresStore::builder(&url).schema(&schema).open().await.unwrap();
+    assert_eq!(store.scan("", None, 100).await.unwrap().len(), 8);
+    drop_schema(&url, &schema).await;
+}
+
+#[tokio::test]
+async fn a_schema_of_a_newer_version_is_refused() {
+    let Some(url) = crate::url() else { return };
+    let schema = crate::schema("newer");
+    PostgresStore::builder(&url).schema(&schema).open().await.unwrap().close().await;
+    let client = client(&url).await;
+    client.batch_execute(&format!("UPDATE {schema}.martlet_schema SET version = 99")).await.unwrap();
+    let error = PostgresStore::builder(&url).schema(&schema).open().await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Incompatible, "{error}");
+    drop_schema(&url, &schema).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_programs_tables_move_with_the_batch() {
+    let Some(url) = crate::url() else { return };
+    let schema = crate::schema("own");
+    let store = PostgresStore::builder(&url).schema(&schema).open().await.unwrap();
+    let outbox = QueueName::new("outbox").unwrap();
+    let mut client = client(&url).await;
+    client.batch_execute(&format!("CREATE TABLE {schema}.orders (id int PRIMARY KEY)")).await.unwrap();
+    let insert = format!("INSERT INTO {schema}.orders VALUES (7)");
+    let batch = || put("order/7").enqueue(outbox.clone(), Message::new("placed").order_key("k").dedup("7"));
+
+    // Rolled back: neither is there.
+    let tx = client.transaction().await.unwrap();
+    tx.execute(&insert, &[]).await.unwrap();
+    let _ = store.commit_in(&tx, batch()).await.unwrap();
+    tx.rollback().await.unwrap();
+    assert_eq!(store.depth(&outbox).await.unwrap().total(), 0);
+    assert_eq!(store.get(&[key("order/7")]).await.unwrap(), [None]);
+
+    // Refused: the transaction goes on without it.
+    let tx = client.transaction().await.unwrap();
+    let refused = WriteBatch::new().put(key("a"), Version::from_u64(5), "v");
+    assert!(store.commit_in(&tx, refused).await.unwrap_err().is_conflict());
+    tx.execute(&insert, &[]).await.unwrap();
+    let committed = store.commit_in(&tx, batch()).await.unwrap();
+    tx.commit().await.unwrap();
+    store.wake(&outbox);
+    let cell = store.get(&[key("order/7")]).await.unwrap().remove(0).unwrap();
+    assert_eq!(cell.version, committed.version());
+    assert_eq!(store.depth(&outbox).await.unwrap().ready, 1);
+    let rows = client.query_one(&format!("SELECT count(*) FROM {schema}.orders"), &[]).await.unwrap();
+    assert_eq!(rows.get::<_, i64>(0), 1);
+    drop_schema(&url, &schema).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_another_process_wakes_who_waits() {
+    let Some(url) = crate::url() else { return };
+    let schema = crate::schema("wake");
+    // Two stores are as good as two processes: they share nothing in memory.
+    let here = PostgresStore::builder(&url).schema(&schema).open().await.unwrap();
+    let there = PostgresStore::builder(&url).schema(&schema).open().await.unwrap();
+    let name = QueueName::new("q").unwrap();
+    let queue = Queue::new(Arc::new(here), name.clone());
+    let clock = Clock::system();
+    let waiter = tokio::spawn(async move { queue.next(1, Duration::from_secs(60)).await.unwrap() });
+    clock.sleep(Duration::from_millis(300)).await;
+    let before = clock.now();
+    let _ = there.commit(WriteBatch::new().enqueue(name, Message::new("m"))).await.unwrap();
+    assert_eq!(waiter.await.unwrap().len(), 1);
+    let waited = clock.now().since(before);
+    assert!(waited < Duration::from_secs(3), "{waited:?}: it was found by looking again, not by being woken");
+    drop_schema(&url, &schema).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_cut_are_made_anew() {
+    let Some(url) = crate::url() else { return };
+    let schema = crate::schema("cut");
+    let named = format!("{url}?application_name={schema}");
+    let store = PostgresStore::builder(&named).schema(&schema).open().await.unwrap();
+    let client = client(&url).await;
+    for n in 0..5 {
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{schema}'"
+        );
+        client.simple_query(&sql).await.unwrap();
+        let _ = store.commit(put(&n.to_string())).await.unwrap();
+        client.simple_query(&sql).await.unwrap();
+        assert_eq!(store.scan("", None, 100).await.unwrap().len(), n + 1);
+    }
+    drop_schema(&url, &schema).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_stores_that_commit_to_the_same_keys_lose_nothing() {
+    let Some(url) = crate::url() else { return };
+    let schema = crate::schema("two");
+    let mut tasks = Vec::new();
+    for store in 0..2 {
+        let store_builder = PostgresStore::builder(&url).schema(&schema);
+        let opened = store_builder.open().await.unwrap();
+        for task in 0..8 {
+            let cells = martlet_store::Cells::new(Arc::new(opened.clone()), "");
+            tasks.push(tokio::spawn(async move {
+                for _ in 0..10 {
+                    let add = |cell: Option<&martlet_store::Cell>| {
+                        let text = cell.map_or("0", |cell| str::from_utf8(&cell.value).unwrap());
+                        (text.parse::<u32>().unwrap() + 1).to_string().into()
+                    };
+                    // In another order of keys each: what would lock up if locks were taken in the order of the batch.
+                    for n in 0..3 {
+                        cells.update(&format!("counter {}", (n + task + store) % 3), add).await.unwrap();
+                    }
+                }
+            }));
+        }
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let store = PostgresStore::builder(&url).schema(&schema).open().await.unwrap();
+    for (_, cell) in store.scan("counter", None, 10).await.unwrap() {
+        assert_eq!(cell.value, "160");
+    }
+    drop_schema(&url, &schema).await;
+}
+
+#[tokio::test]
+async fn a_closed_store_has_finished_its_commits_and_refuses_more() {
+    let Some(url) = crate::url() else { return };
+    let schema = crate::schema("close");
+    let store = PostgresStore::builder(&url).schema(&schema).open().await.unwrap();
+    let commits: Vec<_> = (0..20)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { store.commit(put(&n.to_string())).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    let clone = store.clone();
+    store.close().await;
+    store.close().await;
+    let mut done = 0;
+    for commit in commits {
+        match commit.await.unwrap() {
+            Ok(_) => done += 1,
+            Err(error) => assert_eq!(error.kind(), StoreErrorKind::Closed, "{error}"),
+        }
+    }
+    assert_eq!(clone.get(&[]).await.unwrap_err().kind(), StoreErrorKind::Closed);
+    let again = PostgresStore::builder(&url).schema(&schema).open().await.unwrap();
+    assert_eq!(again.scan("", None, 100).await.unwrap().len(), done);
+    drop_schema(&url, &schema).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told() {
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let url = format!("postgres://nobody:secret@127.0.0.1:{port}/x");
+    let error = PostgresStore::builder(&url).wait(Duration::from_secs(2)).open().await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.recovery()),
+        (StoreErrorKind::Unavailable, Recovery::Transient),
+        "{error}"
+    );
+    assert!(!format!("{error} {:?}", PostgresStore::builder(&url)).contains("secret"));
+    for (builder, words) in [
+        (PostgresStore::builder("postgres://localhost:port"), "URL"),
+        (PostgresStore::builder(&url).schema(""), "schema"),
+    ] {
+        let error = builder.open().await.unwrap_err();
+        assert!(error.kind() == StoreErrorKind::Invalid && error.to_string().contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_for_reading_only_refuses_with_a_typed_error() {
+    let Some(url) = crate::url() else { return };
+    let schema = crate::schema("read_only");
+    PostgresStore::builder(&url).schema(&schema).open().await.unwrap().close().await;
+    let read_only = format!("{url}?options=-c%20default_transaction_read_only%3Don");
+    let store = PostgresStore::builder(&read_only).schema(&schema).open().await.unwrap();
+    let error = store.commit(put("a")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
+    assert_eq!(store.get(&[key("a")]).await.unwrap(), [None]);
+    drop_schema(&url, &schema).await;
+}
