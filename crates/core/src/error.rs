@@ -82,7 +82,7 @@ pub enum ErrorKind {
     DeadlineExceeded,
     /// No credential could be obtained. Nothing was sent.
     ///
-    /// **What to do:** the source says why: a revoked grant, an unreachable token endpoint, a missing secret.
+    /// **What to do:** the message says why: a revoked grant, an unreachable token endpoint, a missing secret.
     Credential,
     /// Durable state that the call needs could not be read or stored. Nothing was sent.
     ///
