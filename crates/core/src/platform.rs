@@ -337,13 +337,15 @@ pub struct QuotaUpdate {
     pub remaining: Option<u32>,
     /// Nobody shall send before this much time has passed.
     pub blocked_for: Option<Duration>,
+    /// When the window is full again; its whole span from now unless said.
+    pub resets_in: Option<Duration>,
 }
 
 impl QuotaUpdate {
     /// An update that says nothing yet.
     #[must_use]
     pub const fn new(bucket: &'static str, window: &'static str) -> Self {
-        Self { bucket, window, limit: None, remaining: None, blocked_for: None }
+        Self { bucket, window, limit: None, remaining: None, blocked_for: None, resets_in: None }
     }
 
     /// With the limit and what is left.
@@ -351,6 +353,13 @@ impl QuotaUpdate {
     pub const fn left(mut self, limit: Option<u32>, remaining: Option<u32>) -> Self {
         self.limit = limit;
         self.remaining = remaining;
+        self
+    }
+
+    /// With the time until the window is full again.
+    #[must_use]
+    pub const fn resets_in(mut self, time: Duration) -> Self {
+        self.resets_in = Some(time);
         self
     }
 

@@ -47,6 +47,8 @@ pub struct ClientBuilder {
     hedge: Option<Hedge>,
     durable_keys: Option<(Arc<dyn Store>, Duration)>,
     quota_share: f64,
+    headers_timeout: Option<Duration>,
+    body_idle_timeout: Option<Duration>,
     shared_windows: Vec<(&'static str, SharedWindow)>,
 }
 
@@ -93,6 +95,8 @@ impl ClientBuilder {
             hedge: None,
             durable_keys: None,
             quota_share: 1.0,
+            headers_timeout: None,
+            body_idle_timeout: None,
             shared_windows: Vec::new(),
         }
     }
@@ -253,6 +257,18 @@ impl ClientBuilder {
         self
     }
 
+    /// The time from sending an attempt to the head of its answer, within the attempt's; no limit of its own unless said.
+    pub const fn headers_timeout(mut self, timeout: Duration) -> Self {
+        self.headers_timeout = Some(timeout);
+        self
+    }
+
+    /// The longest time that an answer's body may stand still, within the attempt's; no limit of its own unless said.
+    pub const fn body_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.body_idle_timeout = Some(timeout);
+        self
+    }
+
     /// Takes at most this share of every quota window, and leaves the rest to other programs; 1 unless said.
     pub const fn quota_share(mut self, share: f64) -> Self {
         self.quota_share = share;
@@ -283,7 +299,12 @@ impl ClientBuilder {
             // Only what was asked for can be contradictory: the platform's default bends to the total.
             descriptor.get_attempt_timeout().min(self.total_timeout)
         });
-        if attempt_timeout.is_zero() || self.total_timeout.is_zero() {
+        let zero = |timeout: Option<Duration>| timeout.is_some_and(|t| t.is_zero());
+        if zero(self.headers_timeout)
+            || zero(self.body_idle_timeout)
+            || attempt_timeout.is_zero()
+            || self.total_timeout.is_zero()
+        {
             return Err(config("a timeout of zero lets nothing through".into()));
         }
         if attempt_timeout > self.total_timeout {
@@ -350,6 +371,8 @@ impl ClientBuilder {
             cache: CacheSlot::new(self.cache_bytes),
             retry: self.retry,
             hedge: self.hedge,
+            headers_timeout: self.headers_timeout,
+            body_idle_timeout: self.body_idle_timeout,
             durable_keys: self.durable_keys.map(|(store, valid_for)| DurableKeys::new(store, valid_for)),
             total_timeout: self.total_timeout,
             attempt_timeout,
@@ -542,6 +565,20 @@ macro_rules! forward_client_builder {
             valid_for: std::time::Duration,
         ) -> Self {
             self.$inner = self.$inner.durable_keys(store, valid_for);
+            self
+        }
+
+        /// The time from sending an attempt to the head of its answer.
+        #[must_use]
+        pub fn headers_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self.$inner = self.$inner.headers_timeout(timeout);
+            self
+        }
+
+        /// The longest time that an answer's body may stand still.
+        #[must_use]
+        pub fn body_idle_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self.$inner = self.$inner.body_idle_timeout(timeout);
             self
         }
 

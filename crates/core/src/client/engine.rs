@@ -48,6 +48,8 @@ pub(crate) struct Core {
     pub(super) durable_keys: Option<DurableKeys>,
     pub(super) total_timeout: Duration,
     pub(super) attempt_timeout: Duration,
+    pub(super) headers_timeout: Option<Duration>,
+    pub(super) body_idle_timeout: Option<Duration>,
     pub(super) max_body: usize,
     pub(super) shared: SharedState,
 }
@@ -334,8 +336,11 @@ impl Core {
         let limit = Deadline::after(self.clock.now(), timeout);
         context.effort.add_bytes_out(wire.body.len());
         let exchange = async {
-            let (head, body) = self.transport.send(wire, &cx).await?.into_parts();
-            Ok::<_, ExchangeError>((head, read(body, self.max_body).await?))
+            let head_by =
+                self.headers_timeout.map_or(Deadline::NONE, |t| Deadline::after(self.clock.now(), t));
+            let answer = self.clock.within(head_by, self.transport.send(wire, &cx)).await;
+            let (head, body) = answer.ok_or(ExchangeError::NoHead)??.into_parts();
+            Ok((head, self.read(body).await?))
         };
         match self.clock.within(limit, exchange).await {
             Some(Ok((head, body))) => {
@@ -350,8 +355,42 @@ impl Core {
                 let message = format!("the answer is larger than {} bytes", self.max_body);
                 Err(Error::new(ErrorKind::Decode, message))
             }
+            Some(Err(ExchangeError::NoHead)) => {
+                let limit = self.headers_timeout.unwrap_or_default();
+                Err(Error::new(ErrorKind::Timeout, format!("no head of an answer within {limit:?}")))
+            }
+            Some(Err(ExchangeError::IdleBody)) => {
+                let limit = self.body_idle_timeout.unwrap_or_default();
+                Err(Error::new(ErrorKind::Timeout, format!("the answer's body stood still for {limit:?}")))
+            }
             None => Err(Error::new(ErrorKind::Timeout, format!("no complete answer within {timeout:?}"))),
         }
+    }
+
+    /// Reads a body to its end. A whole one is not copied.
+    async fn read(&self, mut body: crate::BodyStream) -> Result<Bytes, ExchangeError> {
+        let max = self.max_body;
+        let mut next = async || {
+            let idle =
+                self.body_idle_timeout.map_or(Deadline::NONE, |t| Deadline::after(self.clock.now(), t));
+            let chunk = self.clock.within(idle, poll_fn(|cx| Pin::new(&mut body).poll_next(cx))).await;
+            Ok::<_, ExchangeError>(chunk.ok_or(ExchangeError::IdleBody)?.transpose()?)
+        };
+        let Some(first) = next().await? else { return Ok(Bytes::new()) };
+        if first.len() > max {
+            return Err(ExchangeError::TooLarge);
+        }
+        let Some(second) = next().await? else { return Ok(first) };
+        let mut all = BytesMut::from(first);
+        let mut chunk = Some(second);
+        while let Some(bytes) = chunk {
+            if all.len() + bytes.len() > max {
+                return Err(ExchangeError::TooLarge);
+            }
+            all.extend_from_slice(&bytes);
+            chunk = next().await?;
+        }
+        Ok(all.freeze())
     }
 
     /// What the platform says the answer means; its limits learn from it, whatever it is.
@@ -512,6 +551,10 @@ fn settle(error: Error, stopped: Option<(StopReason, &Clock)>, may_have_been_app
 enum ExchangeError {
     Transport(TransportError),
     TooLarge,
+    /// The head did not come in time.
+    NoHead,
+    /// The body stood still.
+    IdleBody,
 }
 
 impl From<TransportError> for ExchangeError {
@@ -534,24 +577,4 @@ fn transport_error(error: TransportError) -> Error {
         Some(source) => error.with_boxed_source(source),
         None => error,
     }
-}
-
-/// Reads a body to its end. A whole one is not copied.
-async fn read(mut body: crate::BodyStream, max: usize) -> Result<Bytes, ExchangeError> {
-    let mut next = async || poll_fn(|cx| Pin::new(&mut body).poll_next(cx)).await;
-    let Some(first) = next().await.transpose()? else { return Ok(Bytes::new()) };
-    if first.len() > max {
-        return Err(ExchangeError::TooLarge);
-    }
-    let Some(second) = next().await.transpose()? else { return Ok(first) };
-    let mut all = BytesMut::from(first);
-    let mut chunk = Some(second);
-    while let Some(bytes) = chunk {
-        if all.len() + bytes.len() > max {
-            return Err(ExchangeError::TooLarge);
-        }
-        all.extend_from_slice(&bytes);
-        chunk = next().await.transpose()?;
-    }
-    Ok(all.freeze())
 }

@@ -75,6 +75,17 @@ impl LimitsSlot {
         pause: Option<Duration>,
         now: Moment,
     ) {
+        for update in updates {
+            // What the platform counts beyond our own use, others used. What it says to be left raises nothing.
+            let (Some(remaining), Some(limits)) = (update.remaining, self.bucket(update.bucket)) else {
+                continue;
+            };
+            let windows = limits.snapshot(now);
+            if let Some(window) = windows.iter().find(|w| *w.name == *update.window) {
+                let resets = now + update.resets_in.unwrap_or(window.per);
+                limits.observe_remaining(update.window, remaining, resets, now);
+            }
+        }
         let own = operation.get_quota().unwrap_or(LimitSpec::DEFAULT);
         let ordered = updates.iter().filter_map(|update| Some((update.bucket, update.blocked_for?)));
         for (bucket, pause) in ordered.chain(pause.map(|pause| (own, pause))) {

@@ -179,3 +179,45 @@ fn i8_derived_keys_are_uuids_of_version_8_and_differ_in_every_part() {
         assert!(keys[..i].iter().all(|other| other != key), "{i}");
     }
 }
+
+#[tokio::test]
+async fn i1_the_key_goes_where_the_platform_reads_it() {
+    let styles = [
+        (KeyStyle::Header("x-key"), Some("k-1"), "5"),
+        (KeyStyle::QuotedHeader("x-key"), Some("\"k-1\""), "5"),
+        (KeyStyle::BodyField("key"), None, r#"{"key":"k-1"}"#),
+    ];
+    for (style, header, body) in styles {
+        let operation = PAY.idempotency(Idempotency::Keyed(style));
+        let world = World::new();
+        world.transport.on(&operation).reply(200);
+        let call = if header.is_some() {
+            Call::new(operation).json(&5)
+        } else {
+            Call::new(operation).body("{}".to_owned())
+        };
+        let call = call.idempotency_key(IdempotencyKey::new("k-1").unwrap());
+        world.execute(&world.client(), call).await.unwrap();
+        let request = &world.transport.requests()[0];
+        assert_eq!((request.header("x-key"), &request.body[..]), (header, body.as_bytes()), "{style:?}");
+    }
+    for bad in ["", "a b", "ü", "\"", &"x".repeat(256)] {
+        assert!(IdempotencyKey::new(bad).is_err(), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn r15_all_attempts_of_a_call_carry_one_key_and_one_body() {
+    // failsafe-go #73: the body was not sent again.
+    let world = World::new();
+    world.transport.on(&PAY).reply(503).times(2).then(200);
+    world.execute(&world.client(), Call::new(PAY).json(&[1, 2, 3])).await.unwrap();
+    let sent: Vec<_> = world
+        .transport
+        .requests()
+        .iter()
+        .map(|r| (r.header("idempotency-key").map(str::to_owned), r.body.clone()))
+        .collect();
+    assert_eq!(sent.len(), 3);
+    assert!(sent.iter().all(|s| *s == sent[0] && s.0.is_some() && &s.1[..] == b"[1,2,3]"));
+}

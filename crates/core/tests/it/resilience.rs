@@ -1,7 +1,10 @@
 //! What the client makes of martlet-resilience.
 
 use crate::support::{GET, World, descriptor, fails, secs, together};
-use martlet_core::{ApiClient as _, Call, ErrorKind, LimitSpec, StoreQuota};
+use martlet_core::{
+    ApiClient as _, Call, Descriptor, ErrorKind, LimitSpec, Operation, Platform, QuotaUpdate, Response,
+    StoreQuota,
+};
 use martlet_resilience::{BreakerMode, Priority, RetryBudget, RetryPolicy, SharedWindow};
 use martlet_store::MemoryStore;
 use std::sync::Arc;
@@ -131,4 +134,65 @@ async fn l12_two_processes_share_a_window_through_a_store() {
     assert_eq!((error.kind(), world.transport.requests().len()), (ErrorKind::DeadlineExceeded, 20));
     let late = world.execute(&b, get()).await.unwrap();
     assert!(late.meta().quota_wait >= secs(100), "{:?}", late.meta().quota_wait);
+}
+
+#[tokio::test]
+async fn b17_what_is_the_callers_fault_does_not_open_the_circuit() {
+    // vllm router #60, coder #24701, vespa #34917: 4xx and 429 tripped it.
+    for (status, counts) in [
+        (400, false),
+        (401, false),
+        (403, false),
+        (404, false),
+        (409, false),
+        (422, false),
+        (429, false),
+        (501, false),
+        (408, true),
+        (500, true),
+        (502, true),
+        (503, true),
+        (504, true),
+    ] {
+        let world = World::new();
+        world.transport.on(&GET).reply(status).forever();
+        let client = world.builder().retry(RetryPolicy::never()).build().unwrap();
+        for _ in 0..10 {
+            fails(world.execute(&client, get()).await);
+        }
+        let open = client.shared_state().breaker().peek(world.clock.now()).is_err();
+        assert_eq!(open, counts, "{status}");
+    }
+}
+
+#[derive(Debug)]
+struct Says(Descriptor);
+
+impl Platform for Says {
+    fn descriptor(&self) -> &Descriptor {
+        &self.0
+    }
+
+    fn quota(&self, _: &Operation, response: &Response) -> Vec<QuotaUpdate> {
+        let left = response.header("x-left").and_then(|v| v.parse().ok());
+        vec![QuotaUpdate::new(LimitSpec::DEFAULT, "minute").left(Some(10), left).resets_in(secs(20))]
+    }
+}
+
+#[tokio::test]
+async fn l8_what_others_used_of_the_quota_is_not_spent_again_and_nothing_is_raised() {
+    let world = World::new();
+    world.transport.on(&GET).reply(200).header("x-left", "3").then(200).header("x-left", "10").forever();
+    let limits = LimitSpec::new(LimitSpec::DEFAULT).window("minute", 10, secs(60));
+    let platform = Says(descriptor().limit(limits));
+    let builder =
+        martlet_core::Client::builder(platform).transport(world.transport.clone()).clock(world.clock.clone());
+    let client = builder.build().unwrap();
+    let used = || client.shared_state().quota_use(&world.clock)[0].3;
+    world.execute(&client, get()).await.unwrap();
+    assert_eq!(used(), 7, "one of ours, six of others");
+    world.execute(&client, get()).await.unwrap();
+    assert_eq!(used(), 8);
+    world.manual.advance(secs(20));
+    assert_eq!(used(), 2, "the window of the others has been reset");
 }
