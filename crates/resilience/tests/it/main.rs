@@ -5,6 +5,7 @@
 mod breaker;
 mod defaults;
 mod limits;
+mod pitfalls;
 mod retry;
 mod retry_vectors;
 #[cfg(feature = "serde")]
