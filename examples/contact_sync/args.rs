@@ -46,8 +46,8 @@ Environment:
   HUBSPOT_TOKEN             private-app token or OAuth access token
   MAILCHIMP_API_KEY         API key with its data centre, such as 0123..-us20
 
-Exit code: 0 when both sides agree, 1 when they do not or the run failed, 2 when an option, a credential or the
-audience is wrong, 130 when it was interrupted.";
+Exit code: 0 when both sides agree (or a daily quota is spent: the run goes on next time), 1 when they do not or the run
+failed, 2 when an option, a credential or the audience is wrong, 130 when it was interrupted.";
 
 /// What was asked for.
 #[derive(Clone, Debug)]

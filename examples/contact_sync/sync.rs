@@ -9,11 +9,12 @@ use crate::summary::Summary;
 use crate::{Failure, print};
 use martlet::Rng;
 use martlet::auth::{AuthStyle, OAuth2, OAuth2Config, TokenStore, Tokens};
+use martlet::base::Moment;
 use martlet::core::LimitSpec;
 use martlet::hubspot::ContactSource;
 use martlet::mailchimp::{AudienceDestination, AudienceOptions, MemberMapping, MemberTransform};
 use martlet::observe::JsonLog;
-use martlet::pipeline::{Outcome, PipelineError, RunFailed};
+use martlet::pipeline::{Outcome, PipelineError, ReconcileReport, RunFailed, RunReport};
 use martlet::prelude::*;
 use martlet::store::{CellKey, Cells, Expect, WriteBatch};
 use std::path::{Path, PathBuf};
@@ -45,86 +46,131 @@ struct Platforms {
 }
 
 pub(crate) async fn run(args: &Args) -> Result<u8, Failure> {
-    let clock = Clock::system();
-    let started = clock.now();
-    let platforms = connect(args).await?;
-    let store = Arc::new(SqliteStore::open(&args.state).await.map_err(|e| state_failure(&args.state, &e))?);
-    let meter = Arc::new(Meter::new(clock.clone()));
-    let log = args.log_json.then(|| Arc::new(JsonLog::new(std::io::stderr(), clock.clone(), Rng::system())));
-    let (hubspot, mailchimp) = clients(args, &platforms, &store, &meter, log.as_ref()).await?;
+    let job = Job::new(args).await?;
+    let code = match args.dead_letters {
+        Some(what) => dead_letters(&job.pipeline(false)?, what).await?,
+        None => job.sync().await?,
+    };
+    job.close().await?;
+    Ok(code)
+}
 
-    let display = Arc::new(Display::new(clock.clone(), !args.log_json));
-    let properties: Vec<&str> = ["email"].into_iter().chain(FIELDS.map(|(property, _)| property)).collect();
-    let mapping = MemberMapping::new("email", FIELDS).map_err(|e| Failure::usage(e.to_string()))?;
-    let cells = Cells::new(store.clone(), "contact_sync/");
-    let pipeline = |full: bool| {
-        let shown = Arc::clone(&display);
+/// Everything that a run is made of.
+struct Job<'a> {
+    args: &'a Args,
+    clock: Clock,
+    started: Moment,
+    platforms: Platforms,
+    store: Arc<SqliteStore>,
+    meter: Arc<Meter>,
+    log: Option<Arc<JsonLog>>,
+    display: Arc<Display>,
+    hubspot: HubSpot,
+    mailchimp: Mailchimp,
+}
+
+impl<'a> Job<'a> {
+    async fn new(args: &'a Args) -> Result<Self, Failure> {
+        let clock = Clock::system();
+        let started = clock.now();
+        let platforms = connect(args).await?;
+        let store = SqliteStore::open(&args.state).await.map_err(|e| state_failure(&args.state, &e))?;
+        let store = Arc::new(store);
+        let meter = Arc::new(Meter::new(clock.clone()));
+        let log =
+            args.log_json.then(|| Arc::new(JsonLog::new(std::io::stderr(), clock.clone(), Rng::system())));
+        let display = Arc::new(Display::new(clock.clone(), !args.log_json));
+        let (hubspot, mailchimp) = clients(args, &platforms, &store, &meter, log.as_ref()).await?;
+        Ok(Self { args, clock, started, platforms, store, meter, log, display, hubspot, mailchimp })
+    }
+
+    /// HubSpot's contacts as members of the audience. A full one reads everybody, whatever the last run saw.
+    fn pipeline(&self, full: bool) -> Result<Pipeline, Failure> {
+        let args = self.args;
+        let mapping = MemberMapping::new("email", FIELDS).map_err(|e| Failure::usage(e.to_string()))?;
+        let properties = ["email"].into_iter().chain(FIELDS.map(|(property, _)| property));
         let options = AudienceOptions::default().resubscribe(args.resubscribe).dry_run(args.dry_run);
-        let audience =
-            AudienceDestination::new(&mailchimp, platforms.audience.as_str(), mapping.clone(), options);
+        let audience = self.platforms.audience.as_str();
+        let audience = AudienceDestination::new(&self.mailchimp, audience, mapping.clone(), options);
+        let shown = Arc::clone(&self.display);
         let mut pipeline = Pipeline::builder("contacts")
-            .source(ContactSource::new(hubspot.clone(), properties.clone()).full(full))
-            .transform(MemberTransform::new(mapping.clone()))
-            .store(store.clone())
-            .clock(clock.clone())
+            .source(ContactSource::new(self.hubspot.clone(), properties).full(full))
+            .transform(MemberTransform::new(mapping))
+            .store(self.store.clone())
+            .clock(self.clock.clone())
             .on_progress(move |progress| shown.show(progress))
             .recheck_skipped(args.resubscribe)
             .dry_run(args.dry_run);
-        if let Some(log) = &log {
+        if let Some(log) = &self.log {
             pipeline = pipeline.observer(log.clone());
         }
         let pipeline = match args.crash_after {
             None => pipeline.destination(audience),
-            Some(after) => pipeline.destination(CrashAfter { inner: audience, after, cells: cells.clone() }),
+            Some(after) => {
+                let cells = Cells::new(self.store.clone(), "contact_sync/");
+                pipeline.destination(CrashAfter { inner: audience, after, cells })
+            }
         };
         pipeline.build().map_err(|e| Failure::usage(e.to_string()))
-    };
-    // Who opted out long ago is not among what changed since: asking for resubscription reads everybody.
-    let sync = pipeline(args.full || args.resubscribe)?;
-
-    let code = match args.dead_letters {
-        Some(what) => dead_letters(&sync, what).await?,
-        None => {
-            let failure = |failed: RunFailed| pipeline_failure(&failed.error);
-            let mut report =
-                sync.run_until(interrupted()).await.inspect_err(|_| display.end()).map_err(failure)?;
-            let mode = if args.reconcile_full { ReconcileMode::Source } else { ReconcileMode::State };
-            let mut reconciled = None;
-            if matches!(report.outcome, Outcome::Complete) && !args.dry_run {
-                let mut found = sync.reconcile(mode).await.map_err(|e| pipeline_failure(&e))?;
-                if args.reconcile_full && !found.is_reconciled() {
-                    // The source has what the search did not show yet (it lags), or lost what nobody reported (merged
-                    // contacts): a full run mends both.
-                    let mended = pipeline(true)?.run_until(interrupted()).await.map_err(failure)?;
-                    report = report.followed_by(mended);
-                    found = sync.reconcile(mode).await.map_err(|e| pipeline_failure(&e))?;
-                }
-                reconciled = Some(found);
-            }
-            display.end();
-            let summary = Summary {
-                report: &report,
-                reconciled: reconciled.as_ref(),
-                tally: &meter.read(),
-                counted: platforms.counted().await?,
-                dead_letters: sync.dead_letters().await.map_err(|e| pipeline_failure(&e))?.len(),
-                elapsed: clock.now().since(started),
-            };
-            print(summary.text().trim_end());
-            write_json(args, &summary)?;
-            match report.outcome {
-                Outcome::Stopped => 130,
-                _ if summary.is_good() => 0,
-                _ => 1,
-            }
-        }
-    };
-    // A clean stop: the next run need not take the quota for spent.
-    for client in [hubspot.client(), mailchimp.client()] {
-        client.close().await.map_err(|e| Failure::run(e.to_string()))?;
     }
-    store.close().await;
-    Ok(code)
+
+    /// One run and the comparison of both sides after it.
+    async fn sync(&self) -> Result<u8, Failure> {
+        // Who opted out long ago is not among what changed since: asking for resubscription reads everybody.
+        let pipeline = self.pipeline(self.args.full || self.args.resubscribe)?;
+        let moved = self.move_and_compare(&pipeline).await;
+        self.display.end();
+        let (report, reconciled) = moved?;
+        let summary = Summary {
+            report: &report,
+            reconciled: reconciled.as_ref(),
+            tally: &self.meter.read(),
+            counted: self.platforms.counted().await?,
+            dead_letters: pipeline.dead_letters().await.map_err(|e| pipeline_failure(&e))?.len(),
+            elapsed: self.clock.now().since(self.started),
+        };
+        print(summary.text().trim_end());
+        write_json(self.args, &summary)?;
+        Ok(match report.outcome {
+            Outcome::Stopped => 130,
+            // Not a failure: it stopped at a checkpoint and says when to go on.
+            Outcome::QuotaExhausted { .. } => 0,
+            _ if summary.is_good() => 0,
+            _ => 1,
+        })
+    }
+
+    async fn move_and_compare(
+        &self,
+        pipeline: &Pipeline,
+    ) -> Result<(RunReport, Option<ReconcileReport>), Failure> {
+        let failure = |failed: RunFailed| pipeline_failure(&failed.error);
+        let compare = async |mode| pipeline.reconcile(mode).await.map_err(|e| pipeline_failure(&e));
+        let report = pipeline.run_until(interrupted()).await.map_err(failure)?;
+        if self.args.dry_run || !matches!(report.outcome, Outcome::Complete) {
+            return Ok((report, None));
+        }
+        if !self.args.reconcile_full {
+            return Ok((report, Some(compare(ReconcileMode::State).await?)));
+        }
+        let found = compare(ReconcileMode::Source).await?;
+        if found.is_reconciled() {
+            return Ok((report, Some(found)));
+        }
+        // The source has what the search did not show yet (it lags), or lost what nobody reported (merged contacts): a full
+        // run mends both.
+        let mended = self.pipeline(true)?.run_until(interrupted()).await.map_err(failure)?;
+        Ok((report.followed_by(mended), Some(compare(ReconcileMode::Source).await?)))
+    }
+
+    /// A clean stop: the next run need not take the quota for spent.
+    async fn close(self) -> Result<(), Failure> {
+        for client in [self.hubspot.client(), self.mailchimp.client()] {
+            client.close().await.map_err(|e| Failure::run(e.to_string()))?;
+        }
+        self.store.close().await;
+        Ok(())
+    }
 }
 
 async fn interrupted() {
