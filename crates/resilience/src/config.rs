@@ -31,6 +31,28 @@ pub(crate) fn check(good: bool, field: &'static str, reason: &'static str) -> Re
     if good { Ok(()) } else { Err(ConfigError::new(field, reason)) }
 }
 
+/// Reads and writes a builder as its fields, and runs its `check` on what was read.
+#[cfg(feature = "serde")]
+macro_rules! checked_on_load {
+    ($builder:ident) => {
+        impl serde::Serialize for $builder {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                Self::serialize(self, serializer)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $builder {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let read = Self::deserialize(deserializer)?;
+                read.check().map_err(serde::de::Error::custom)?;
+                Ok(read)
+            }
+        }
+    };
+}
+#[cfg(feature = "serde")]
+pub(crate) use checked_on_load;
+
 /// Durations in configuration files: `"250ms"`, `"1.5s"`, `"5m"`, `"24h"`, `"7d"`.
 #[cfg(feature = "serde")]
 pub(crate) mod duration {

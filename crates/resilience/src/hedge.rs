@@ -33,14 +33,21 @@ struct Shared {
 }
 
 /// Builds a [`Hedge`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(remote = "Self", default = "Hedge::builder", deny_unknown_fields))]
 #[must_use = "call build()"]
 pub struct HedgeBuilder {
     percentile: f64,
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::duration"))]
     window: Duration,
     min_samples: u32,
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::duration"))]
     min_delay: Duration,
 }
+
+#[cfg(feature = "serde")]
+crate::config::checked_on_load!(HedgeBuilder);
 
 /// Durations by eighths of an octave of a microsecond, in slices of time.
 struct Seen {
@@ -98,14 +105,18 @@ impl HedgeBuilder {
         self
     }
 
+    fn check(&self) -> Result<(), ConfigError> {
+        check(self.percentile > 0.0 && self.percentile < 1.0, "percentile", "must be above 0 and below 1")?;
+        check(self.window >= Duration::from_nanos(SLICES), "window", "must be at least 5 ns")?;
+        check(self.min_samples > 0, "min_samples", "must be above zero")
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
     /// The percentile is outside `(0, 1)`, the window is below 5 ns, or the number of answers is zero.
     pub fn build(self) -> Result<Hedge, ConfigError> {
-        check(self.percentile > 0.0 && self.percentile < 1.0, "percentile", "must be above 0 and below 1")?;
-        check(self.window >= Duration::from_nanos(SLICES), "window", "must be at least 5 ns")?;
-        check(self.min_samples > 0, "min_samples", "must be above zero")?;
+        self.check()?;
         let slice = Slice { counts: vec![0; BUCKETS], total: 0 };
         let seen = Seen { slices: std::array::from_fn(|_| slice.clone()), current: 0 };
         Ok(Hedge(Arc::new(Shared { options: self, seen: Mutex::new(seen) })))

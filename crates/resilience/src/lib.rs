@@ -34,6 +34,9 @@ pub use breaker::{
 pub use bulkhead::{Bulkhead, BulkheadPermit};
 pub use config::ConfigError;
 pub use hedge::{Hedge, HedgeBuilder, HedgeFailed};
+#[cfg(feature = "serde")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+pub use limit::LimitsConfig;
 pub use limit::{
     Calendar, Gcra, LimitError, LimitPermit, Limits, LimitsBuilder, NextPlace, Overflow, Priority, QuotaPlan,
     WindowUsage,

@@ -2,6 +2,8 @@
 
 mod builder;
 mod calendar;
+#[cfg(feature = "serde")]
+mod config;
 mod error;
 mod plan;
 mod rule;
@@ -10,6 +12,8 @@ mod window;
 
 pub use builder::{LimitsBuilder, Overflow};
 pub use calendar::Calendar;
+#[cfg(feature = "serde")]
+pub use config::LimitsConfig;
 pub use error::{LimitError, NextPlace};
 pub use plan::QuotaPlan;
 pub use smooth::Gcra;
@@ -185,9 +189,7 @@ impl Limits {
     pub fn try_acquire(&self, cost: u32, now: Moment) -> Result<LimitPermit, NextPlace> {
         let mut state = lock(&self.0.state);
         state.settle(now);
-        if state.too_high(cost).is_some() {
-            return Err(NextPlace { at: None });
-        }
+        // A cost above a whole window has no known place either.
         match state.next(cost, now) {
             Next::Now if state.queue.is_empty() => {
                 state.admit(cost, now);

@@ -44,7 +44,12 @@ struct State {
 }
 
 /// Builds an [`AdaptiveConcurrency`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(remote = "Self", default = "AdaptiveConcurrency::builder", deny_unknown_fields)
+)]
 #[must_use = "call build()"]
 pub struct AdaptiveBuilder {
     start: u32,
@@ -56,6 +61,9 @@ pub struct AdaptiveBuilder {
     slower: f64,
     throttled: f64,
 }
+
+#[cfg(feature = "serde")]
+crate::config::checked_on_load!(AdaptiveBuilder);
 
 /// How an attempt ended, as far as the limit is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -146,17 +154,21 @@ impl AdaptiveBuilder {
         self
     }
 
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// `1 <= min <= start <= max` does not hold, or a share is outside `(0, 1)`.
-    pub fn build(self) -> Result<AdaptiveConcurrency, ConfigError> {
+    fn check(&self) -> Result<(), ConfigError> {
         check(self.min >= 1 && self.min <= self.max, "between", "needs 1 <= min <= max")?;
         check((self.min..=self.max).contains(&self.start), "start", "must be between min and max")?;
         let share = |x: f64| x > 0.0 && x < 1.0;
         check(share(self.weight), "weight", "must be above 0 and below 1")?;
         check(share(self.slower) && share(self.throttled), "shrink", "must be above 0 and below 1")?;
-        check(self.deviations.is_finite() && self.deviations >= 0.0, "deviations", "must not be negative")?;
+        check(self.deviations.is_finite() && self.deviations >= 0.0, "deviations", "must not be negative")
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// `1 <= min <= start <= max` does not hold, or a share is outside `(0, 1)`.
+    pub fn build(self) -> Result<AdaptiveConcurrency, ConfigError> {
+        self.check()?;
         Ok(AdaptiveConcurrency(Arc::new(Shared {
             limits: Limits::builder().concurrency(self.start).max_queue(self.max_queue).build()?,
             state: Mutex::new(State {

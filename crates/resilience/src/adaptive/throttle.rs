@@ -22,13 +22,20 @@ pub struct Throttle {
 
 /// Builds a [`Throttle`].
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(remote = "Self", default = "Throttle::builder", deny_unknown_fields))]
 #[must_use = "call build()"]
 pub struct ThrottleBuilder {
     k: f64,
     most: f64,
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::duration"))]
     window: Duration,
+    #[cfg_attr(feature = "serde", serde(skip))]
     rng: Rng,
 }
+
+#[cfg(feature = "serde")]
+crate::config::checked_on_load!(ThrottleBuilder);
 
 /// The request was refused on this side, so that the server need not do it.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -64,14 +71,18 @@ impl ThrottleBuilder {
         self
     }
 
+    fn check(&self) -> Result<(), ConfigError> {
+        check(self.k.is_finite() && self.k >= 1.0, "k", "must be a finite number, at least 1")?;
+        check(self.most > 0.0 && self.most < 1.0, "most", "must be above 0 and below 1")?;
+        check(self.window >= Duration::from_nanos(12), "window", "must be at least 12 ns")
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
     /// `k` is below 1, the share is outside `(0, 1)`, or the window is below 12 ns.
     pub fn build(self) -> Result<Throttle, ConfigError> {
-        check(self.k.is_finite() && self.k >= 1.0, "k", "must be a finite number, at least 1")?;
-        check(self.most > 0.0 && self.most < 1.0, "most", "must be above 0 and below 1")?;
-        check(self.window >= Duration::from_nanos(12), "window", "must be at least 12 ns")?;
+        self.check()?;
         Ok(Throttle { k: self.k, most: self.most, window: TimeWindow::new(self.window, 12), rng: self.rng })
     }
 }

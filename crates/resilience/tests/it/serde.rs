@@ -1,6 +1,10 @@
 //! Settings in configuration files.
 
-use martlet_resilience::{Backoff, Breaker, BreakerOptions, Jitter, RetryBudget, RetryPolicy, SlowCall};
+use martlet_base::{ManualClock, Moment};
+use martlet_resilience::{
+    AdaptiveBuilder, AdaptiveConcurrency, Backoff, Breaker, BreakerOptions, Hedge, HedgeBuilder, Jitter,
+    LimitsConfig, RetryBudget, RetryPolicy, SlowCall, ThrottleBuilder,
+};
 use serde_json::json;
 use std::time::Duration;
 
@@ -68,4 +72,55 @@ fn settings_are_checked_when_they_are_read_and_none_is_ignored() {
     assert!(error(json!({ "max_retries": 10_001 })).contains("max_retries"));
     assert!(error(json!({ "budget": { "retry_cost": 0 } })).contains("retry_cost"));
     assert!(error(json!({ "budget": { "tokens_per_second": 1 } })).contains("unknown field"));
+}
+
+#[test]
+fn limits_in_a_file_are_checked_when_they_are_read() {
+    let read = |value| serde_json::from_value::<LimitsConfig>(value);
+    let config = read(json!({
+        "windows": [
+            { "name": "fast", "limit": 100, "per": "10s" },
+            { "name": "pace", "limit": 5, "per": "1s", "burst": 2 },
+            { "name": "daily", "limit": 1000, "calendar": "day", "utc_offset_secs": -18000 },
+        ],
+        "concurrency": 10, "overflow": "shed_lowest", "share": 0.5,
+    }))
+    .unwrap();
+    assert_eq!(
+        serde_json::from_value::<LimitsConfig>(serde_json::to_value(&config).unwrap()).unwrap(),
+        config
+    );
+    let limits = config.build(&ManualClock::new().clock()).unwrap();
+    let windows: Vec<_> =
+        limits.snapshot(Moment::ZERO).iter().map(|w| (w.name.to_string(), w.limit)).collect();
+    assert_eq!(windows, [("fast".to_owned(), 50), ("pace".to_owned(), 2), ("daily".to_owned(), 500)]);
+    let error = |value| read(value).unwrap_err().to_string();
+    assert!(error(json!({ "windows": [{ "name": "w", "limit": 0, "per": "1s" }] })).contains("limit"));
+    assert!(error(json!({ "windows": [{ "name": "w", "limit": 1 }] })).contains("needs `per`"));
+    assert!(
+        error(json!({ "windows": [{ "name": "w", "limit": 1, "calendar": "day", "burst": 1 }] }))
+            .contains("needs")
+    );
+    assert!(error(json!({ "concurency": 1 })).contains("unknown field"));
+    assert!(error(json!({ "share": 0.0 })).contains("share"));
+}
+
+#[test]
+fn the_other_builders_are_checked_when_they_are_read_too() {
+    let hedge: HedgeBuilder = serde_json::from_value(json!({ "percentile": 0.9, "window": "5m" })).unwrap();
+    assert_eq!(hedge, Hedge::builder().percentile(0.9).window(Duration::from_secs(300)));
+    assert_eq!(serde_json::from_value::<HedgeBuilder>(serde_json::to_value(hedge).unwrap()).unwrap(), hedge);
+    let adaptive: AdaptiveBuilder = serde_json::from_value(json!({ "max": 50 })).unwrap();
+    assert_eq!(adaptive, AdaptiveConcurrency::builder().between(1, 50));
+    let throttle: ThrottleBuilder = serde_json::from_value(json!({ "k": 3.0 })).unwrap();
+    throttle.build().unwrap();
+    for error in [
+        serde_json::from_value::<HedgeBuilder>(json!({ "percentile": 1.0 })).unwrap_err(),
+        serde_json::from_value::<AdaptiveBuilder>(json!({ "start": 500 })).unwrap_err(),
+        serde_json::from_value::<ThrottleBuilder>(json!({ "k": 0.5 })).unwrap_err(),
+        serde_json::from_value::<ThrottleBuilder>(json!({ "kk": 2.0 })).unwrap_err(),
+    ] {
+        let text = error.to_string();
+        assert!(text.contains("must be") || text.contains("unknown field"), "{text}");
+    }
 }
