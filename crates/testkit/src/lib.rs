@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod conformance;
 mod fault_plan;
 mod host;
 mod quota_use;

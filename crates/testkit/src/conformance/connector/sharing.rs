@@ -1,0 +1,134 @@
+//! What the calls of one account share: the credential, the quota, the places.
+
+use super::calls::is_cached;
+use super::{Answer, Sample, Subject, Tested, World};
+use crate::RateWindow;
+use futures_util::future::join_all;
+use martlet_core::{ErrorKind, LimitSpec, Result};
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+/// Fifty calls at once whose token is refused: the source is asked for one more, and all succeed. Where the credential
+/// cannot be renewed ([`Subject::renewing`] was not given) each call fails after one request.
+pub async fn fifty_calls_renew_a_refused_token_once<C: Tested>(subject: Subject<C>) {
+    let samples = subject.samples();
+    let sample = samples.iter().find(|sample| !is_cached(sample)).expect("an operation that is not cached");
+    let fifty = |world: &World<C>| join_all((0..50).map(|_| (sample.run)(world.client.clone())));
+    let Some(build) = subject.renewing.clone() else {
+        let world = subject.world(|_| Answer::new(401, ""));
+        for result in world.manual.drive(fifty(&world)).await {
+            let error = result.expect_err("a 401 is no success");
+            assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+        }
+        assert_eq!(world.wire.requests().len(), 50, "a credential that cannot be renewed was tried again");
+        return;
+    };
+    let answer = sample.answer();
+    let old = format!("{}-1", super::SECRET);
+    let world = World::build(
+        &subject,
+        Duration::from_millis(50),
+        0,
+        move |request| {
+            let stale = request.headers.values().any(|value| value.as_bytes().ends_with(old.as_bytes()));
+            if stale { Answer::new(401, "") } else { answer.clone() }
+        },
+        |setup, tokens| build(setup, tokens),
+    );
+    for result in world.manual.drive(fifty(&world)).await {
+        result.expect("a call with a renewed token succeeds");
+    }
+    assert_eq!(world.tokens.issued(), 2, "one token at first and one more for all fifty");
+}
+
+/// Windows longer than this would take too many calls.
+const LONGEST: Duration = Duration::from_secs(60);
+const MOST: u32 = 400;
+
+/// More calls at once than each window takes: they all succeed, later, and the platform counts no violation.
+pub async fn no_quota_is_exceeded<C: Tested>(subject: Subject<C>) {
+    for (sample, bucket) in buckets(&subject) {
+        for &(window, limit, per) in bucket.windows() {
+            if limit > MOST || per > LONGEST {
+                continue;
+            }
+            let name = format!("{} in {}/{window}", sample.operation.name(), bucket.bucket());
+            let world = subject.world(subject.answers());
+            let calls = (0..limit * 2 + 1).map(|_| (sample.run)(world.client.clone()));
+            let results: Vec<Result<()>> = world.manual.drive(join_all(calls)).await;
+            for result in results {
+                result.unwrap_or_else(|e| panic!("{name}: a call did not wait for quota: {e}"));
+            }
+            let mut counted = RateWindow::new(limit, per);
+            for request in world.wire.requests() {
+                counted.arrive(request.at);
+            }
+            assert_eq!(counted.violations(), 0, "{name}: more than {limit} in {per:?}");
+        }
+    }
+}
+
+/// A sample for each bucket of the platform that an operation takes from.
+fn buckets<C: Tested>(subject: &Subject<C>) -> Vec<(Sample<C>, LimitSpec)> {
+    let samples = subject.samples();
+    let world = subject.world(subject.answers());
+    let limits = world.api.platform().descriptor().limits().to_vec();
+    let of = |bucket: LimitSpec| {
+        let sample =
+            samples.iter().filter(|sample| !is_cached(sample)).find(|sample| match bucket.bucket() {
+                LimitSpec::DEFAULT => sample.operation.get_quota().is_none(),
+                name => sample.operation.get_quota() == Some(name),
+            });
+        Some((sample?.clone(), bucket))
+    };
+    limits.into_iter().filter_map(of).collect()
+}
+
+/// Three times more calls at once than the platform takes: no more than that are ever under way, and all succeed.
+pub async fn no_more_requests_are_under_way_than_allowed<C: Tested>(subject: Subject<C>) {
+    for (sample, bucket) in buckets(&subject) {
+        let Some(cap) = bucket.get_concurrency() else { continue };
+        let world = World::new(&subject, Duration::from_millis(500), 0, subject.answers());
+        let calls = (0..cap * 3).map(|_| (sample.run)(world.client.clone()));
+        for result in world.manual.drive(join_all(calls)).await {
+            result.unwrap_or_else(|e| panic!("{}: {e}", sample.operation.name()));
+        }
+        let most = world.wire.most_at_once();
+        assert!(most <= usize::try_from(cap).unwrap_or(usize::MAX), "{most} of {cap} were under way at once");
+    }
+}
+
+/// Calls that are dropped at every await give back what they took: nothing stays under way, and as many calls as the
+/// platform takes at once still get through.
+pub async fn a_dropped_call_leaks_nothing<C: Tested>(subject: Subject<C>) {
+    for sample in &subject.samples() {
+        let name = sample.operation.name();
+        let world = World::new(&subject, Duration::ZERO, 3, subject.answers());
+        let mut ended = false;
+        for polls in 0..40 {
+            {
+                let mut call = pin!((sample.run)(world.client.clone()));
+                for _ in 0..polls {
+                    if call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                        ended = true;
+                        break;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+            let open = world.wire.under_way();
+            assert_eq!(open, 0, "{name}: a call dropped after {polls} polls left its exchange open");
+        }
+        // What waits for quota does not end on a clock that stands still; the rest does.
+        let waits = sample.operation.get_quota().is_some();
+        assert!(ended || waits, "{name}: no call came to its end in 40 polls, so not every await was seen");
+        let limits = world.api.platform().descriptor().limits().to_vec();
+        let places = limits.iter().filter_map(LimitSpec::get_concurrency).min().unwrap_or(10);
+        let calls = (0..places * 2).map(|_| (sample.run)(world.client.clone()));
+        for result in world.manual.drive(join_all(calls)).await {
+            result.unwrap_or_else(|e| panic!("{name}: after dropped calls another one fails: {e}"));
+        }
+        assert_eq!(world.wire.under_way(), 0, "{name}");
+    }
+}
