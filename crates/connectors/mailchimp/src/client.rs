@@ -1,5 +1,5 @@
 use crate::auth::Auth;
-use crate::{AudienceApi, AudienceId, Audiences, MailchimpPlatform};
+use crate::{AudienceApi, AudienceId, Audiences, Campaigns, MailchimpPlatform, Reports, ShopApi, Shops};
 use martlet_core::{
     ApiClient, CheckReport, Client, ClientBuilder, Error, ErrorKind, Result, Secret, SharedState,
 };
@@ -41,6 +41,30 @@ impl Mailchimp {
     #[must_use]
     pub fn audience(&self, id: impl Into<AudienceId>) -> AudienceApi {
         AudienceApi::new(self.client(), id.into())
+    }
+
+    /// The campaigns of the account.
+    #[must_use]
+    pub fn campaigns(&self) -> Campaigns {
+        Campaigns::new(self.client())
+    }
+
+    /// What became of the campaigns that were sent.
+    #[must_use]
+    pub fn reports(&self) -> Reports {
+        Reports::new(self.client())
+    }
+
+    /// The shops (e-commerce stores) of the account.
+    #[must_use]
+    pub fn shops(&self) -> Shops {
+        Shops::new(self.client())
+    }
+
+    /// One shop, by its id. No request is made.
+    #[must_use]
+    pub fn shop(&self, id: impl Into<String>) -> ShopApi {
+        ShopApi::new(self.client(), id.into())
     }
 
     /// Pings the platform, to see whether it is there and the credential works.

@@ -16,11 +16,23 @@ pub mod sim;
 
 pub use api::audiences::{AudienceApi, Audiences};
 pub use api::bulk::{BulkOptions, MAX_BULK, MemberWriter};
+pub use api::campaigns::{Campaigns, ListCampaigns};
 pub use api::members::{ListMembers, MemberSort, Members};
+pub use api::reports::Reports;
+pub use api::segments::Segments;
+pub use api::shops::{ShopApi, Shops};
 pub use client::{Mailchimp, MailchimpBuilder};
-pub use model::audience::{Audience, AudienceId, AudienceStats, MergeField, MergeFieldType};
+pub use model::audience::{
+    Audience, AudienceId, AudienceStats, MergeField, MergeFieldType, MergeFieldUpdate,
+};
+pub use model::campaign::{Campaign, CampaignRecipients, CampaignSettings, CampaignStatus};
 pub use model::hash::{InvalidHash, SubscriberHash};
-pub use model::member::{BulkMember, Member, MemberReceipt, MemberStatus, MemberUpsert};
+pub use model::member::{
+    BulkMember, Member, MemberReceipt, MemberStatus, MemberTag, MemberUpsert, TagChanges,
+};
+pub use model::report::{Activity, Bounces, Clicks, EmailActivity, Opens, Report, Unsubscribe};
+pub use model::segment::{Segment, SegmentKind};
+pub use model::shop::{Customer, Order, OrderLine, Product, ProductVariant, Shop};
 #[cfg(feature = "pipeline")]
 #[cfg_attr(docsrs, doc(cfg(feature = "pipeline")))]
 pub use pipeline::{AudienceDestination, AudienceOptions, MemberMapping, MemberTransform};

@@ -1,4 +1,4 @@
-//! A simulated Mailchimp: one account with one audience.
+//! A simulated Mailchimp: one account with one audience, and campaigns and shops to read.
 //!
 //! It enforces what the real one does as far as the facts go (page sizes, 500 members in a bulk request, ten connections,
 //! problem details, who cannot be subscribed again), and counts what a well-behaved client never causes: `violations` (more than
@@ -7,12 +7,15 @@
 //!
 //! It makes no trouble unless asked: see [`default_faults`] and [`SimOptions::outages`].
 
+mod account;
 mod audience;
 mod fields;
 mod http;
 
+pub use account::{SeedCampaign, SeedShop};
 pub use audience::SeedMember;
 
+use account::Account;
 use audience::Audience;
 use martlet_base::{Moment, Timestamp};
 use martlet_testkit::{FaultKind, FaultPlan, Faults, SimReply, SimRequest, SimTime, SimWrite, Simulator};
@@ -33,6 +36,10 @@ pub struct SimOptions {
     pub list_name: String,
     /// Who is in it.
     pub seed_members: Vec<SeedMember>,
+    /// Its campaigns, with what became of them. They only can be read.
+    pub campaigns: Vec<SeedCampaign>,
+    /// Its shops. They only can be read.
+    pub shops: Vec<SeedShop>,
     /// How many requests it takes at once: 10. Requests overlap by their [`delay`](Self::delay), so without one they never do.
     pub connections: usize,
     /// How long each answer takes.
@@ -52,6 +59,8 @@ impl Default for SimOptions {
             list_id: "a1b2c3d4e5".into(),
             list_name: "Newsletter".into(),
             seed_members: Vec::new(),
+            campaigns: Vec::new(),
+            shops: Vec::new(),
             connections: 10,
             delay: Duration::ZERO,
             faults: FaultPlan::none(),
@@ -85,6 +94,8 @@ impl fmt::Debug for SimOptions {
             .field("list_id", &self.list_id)
             .field("list_name", &self.list_name)
             .field("seed_members", &self.seed_members.len())
+            .field("campaigns", &self.campaigns.len())
+            .field("shops", &self.shops.len())
             .field("connections", &self.connections)
             .field("delay", &self.delay)
             .field("faults", &self.faults)
@@ -136,8 +147,14 @@ pub struct MailchimpSim {
     state: Mutex<State>,
 }
 
-struct State {
+/// Everything that requests read and change.
+struct World {
     audience: Audience,
+    account: Account,
+}
+
+struct State {
+    world: World,
     /// When the answers that are under way will have left: at most as many as there are connections.
     under_way: Vec<Moment>,
     requests: u64,
@@ -155,8 +172,12 @@ impl MailchimpSim {
     pub fn new(mut options: SimOptions) -> Self {
         let seed = std::mem::take(&mut options.seed_members);
         let audience = Audience::new(&options.list_id, &options.list_name, &options.key_field, seed);
+        let account = Account {
+            campaigns: std::mem::take(&mut options.campaigns),
+            shops: std::mem::take(&mut options.shops),
+        };
         let state = State {
-            audience,
+            world: World { audience, account },
             under_way: Vec::new(),
             requests: 0,
             violations: 0,
@@ -176,7 +197,7 @@ impl MailchimpSim {
             during_outage: state.during_outage,
             faults: state.faults.counts(),
             injected_delay_seconds: state.faults.delay().as_secs_f64(),
-            ..state.audience.stats()
+            ..state.world.audience.stats()
         }
     }
 
@@ -197,7 +218,7 @@ impl MailchimpSim {
         match fault {
             Some(kind) if kind.is_instead() => kind.reply().unwrap_or_else(|| http::refuse(kind, id)),
             _ => {
-                let mut reply = http::answer(&mut state.audience, request, now, id, reject);
+                let mut reply = http::answer(&mut state.world, request, now, id, reject);
                 if let Some(hash) = reject {
                     let list = &self.options.list_id;
                     reply = reply.store([SimWrite::put(format!("{list}/{REJECTED}"), hash.to_string())]);
@@ -251,7 +272,7 @@ impl Simulator for MailchimpSim {
         if key.split_once('/') == Some((&self.options.list_id, REJECTED)) {
             state.faults.cancel(FaultKind::MemberRejected);
         } else {
-            state.audience.restore(key, value);
+            state.world.audience.restore(key, value);
         }
     }
 }

@@ -1,7 +1,8 @@
-use super::MAX_PAGE;
-use crate::{Audience, AudienceId, Members, MergeField, MergeFieldType, operations};
-use martlet_core::{ApiClient, Call, Pager, Result};
-use serde::Deserialize;
+use super::listed;
+use crate::{
+    Audience, AudienceId, Members, MergeField, MergeFieldType, MergeFieldUpdate, Segments, operations,
+};
+use martlet_core::{ApiClient, Call, Operation, Pager, Result};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -11,18 +12,6 @@ pub struct Audiences {
     api: Arc<dyn ApiClient>,
 }
 
-#[derive(Deserialize)]
-struct AudiencePage {
-    lists: Vec<Audience>,
-    total_items: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct MergeFieldPage {
-    merge_fields: Vec<MergeField>,
-    total_items: Option<u64>,
-}
-
 impl Audiences {
     pub(crate) fn new(api: Arc<dyn ApiClient>) -> Self {
         Self { api }
@@ -30,19 +19,7 @@ impl Audiences {
 
     /// Lists them all.
     pub fn list(&self) -> Pager<Audience> {
-        Pager::offset(
-            Arc::clone(&self.api),
-            operations::AUDIENCES_LIST,
-            "",
-            MAX_PAGE,
-            |offset, count| {
-                Call::new(operations::AUDIENCES_LIST)
-                    .query("exclude_fields", "_links,lists._links")
-                    .query("count", count)
-                    .query("offset", offset)
-            },
-            |response| response.json().map(|page: AudiencePage| (page.lists, page.total_items)),
-        )
+        listed(&self.api, "lists", "", Call::new(operations::AUDIENCES_LIST))
     }
 }
 
@@ -75,28 +52,32 @@ impl AudienceApi {
     /// # Errors
     /// [`NotFound`](martlet_core::ErrorKind::NotFound) when there is no such audience.
     pub async fn get(&self) -> Result<Audience> {
-        let call =
-            Call::new(operations::AUDIENCES_GET).path("list_id", &self.id).query("exclude_fields", "_links");
+        let call = self.call(operations::AUDIENCES_GET).query("exclude_fields", "_links");
         self.api.execute(call).await?.json()
     }
 
-    /// Lists its merge fields. The address is not among them.
+    /// Lists its merge fields. The address is not among them. They are reference data: answers are kept for five minutes, or
+    /// until a change through the same client.
     pub fn merge_fields(&self) -> Pager<MergeField> {
-        let id = self.id.clone();
-        Pager::offset(
-            Arc::clone(&self.api),
-            operations::MERGE_FIELDS_LIST,
-            format!("list={}", self.id),
-            MAX_PAGE,
-            move |offset, count| {
-                Call::new(operations::MERGE_FIELDS_LIST)
-                    .path("list_id", &id)
-                    .query("exclude_fields", "_links,merge_fields._links")
-                    .query("count", count)
-                    .query("offset", offset)
-            },
-            |response| response.json().map(|page: MergeFieldPage| (page.merge_fields, page.total_items)),
-        )
+        self.list_merge_fields(self.call(operations::MERGE_FIELDS_LIST))
+    }
+
+    /// As [`merge_fields`](Self::merge_fields), but as they are now: nothing is taken from the cache.
+    pub fn merge_fields_fresh(&self) -> Pager<MergeField> {
+        self.list_merge_fields(self.call(operations::MERGE_FIELDS_LIST).fresh())
+    }
+
+    fn list_merge_fields(&self, call: Call) -> Pager<MergeField> {
+        listed(&self.api, "merge_fields", format!("list={}", self.id), call)
+    }
+
+    /// Reads a merge field, by its number.
+    ///
+    /// # Errors
+    /// [`NotFound`](martlet_core::ErrorKind::NotFound) when there is none.
+    pub async fn get_merge_field(&self, merge_id: u64) -> Result<MergeField> {
+        let call = self.call(operations::MERGE_FIELDS_GET).path("merge_id", merge_id);
+        self.api.execute(call.query("exclude_fields", "_links")).await?.json()
     }
 
     /// Creates an optional merge field: `tag` is the name by which members carry it (at most 10 characters, unconfirmed),
@@ -104,7 +85,7 @@ impl AudienceApi {
     ///
     /// # Errors
     /// [`Rejected`](martlet_core::ErrorKind::Rejected) when the tag is taken or not allowed. It is not repeated when its fate
-    /// is unknown; look with [`merge_fields`](Self::merge_fields) before calling it again.
+    /// is unknown; look with [`merge_fields_fresh`](Self::merge_fields_fresh) before calling it again.
     pub async fn create_merge_field(
         &self,
         tag: &str,
@@ -112,7 +93,35 @@ impl AudienceApi {
         kind: MergeFieldType,
     ) -> Result<MergeField> {
         let body = json!({ "tag": tag, "name": name, "type": kind, "required": false, "public": false });
-        let call = Call::new(operations::MERGE_FIELDS_CREATE).path("list_id", &self.id).json(&body);
-        self.api.execute(call).await?.json()
+        self.api.execute(self.call(operations::MERGE_FIELDS_CREATE).json(&body)).await?.json()
+    }
+
+    /// Changes a merge field, by its number. Its type cannot change.
+    ///
+    /// # Errors
+    /// [`NotFound`](martlet_core::ErrorKind::NotFound) when there is none.
+    pub async fn update_merge_field(&self, merge_id: u64, update: MergeFieldUpdate) -> Result<MergeField> {
+        let call = self.call(operations::MERGE_FIELDS_UPDATE).path("merge_id", merge_id);
+        self.api.execute(call.json(&update)).await?.json()
+    }
+
+    /// Deletes a merge field, by its number, **with what the members have in it**.
+    ///
+    /// # Errors
+    /// [`NotFound`](martlet_core::ErrorKind::NotFound) when there is none, also when a first try whose answer was lost deleted
+    /// it.
+    pub async fn delete_merge_field(&self, merge_id: u64) -> Result<()> {
+        let call = self.call(operations::MERGE_FIELDS_DELETE).path("merge_id", merge_id);
+        self.api.execute(call).await.map(drop)
+    }
+
+    /// Its segments, tags among them.
+    #[must_use]
+    pub fn segments(&self) -> Segments {
+        Segments::new(Arc::clone(&self.api), self.id.clone())
+    }
+
+    fn call(&self, operation: Operation) -> Call {
+        Call::new(operation).path("list_id", &self.id)
     }
 }

@@ -1,7 +1,7 @@
-use super::MAX_PAGE;
+use super::{MAX_PAGE, listed, vendor_time};
 use crate::{
-    AudienceId, BulkMember, BulkOptions, Member, MemberReceipt, MemberStatus, MemberUpsert, MemberWriter,
-    SubscriberHash, operations,
+    AudienceId, BulkMember, BulkOptions, Member, MemberReceipt, MemberStatus, MemberTag, MemberUpsert,
+    MemberWriter, SubscriberHash, TagChanges, operations,
 };
 use martlet_base::Timestamp;
 use martlet_core::{ApiClient, BulkOutcome, Call, Pager, Result};
@@ -63,6 +63,25 @@ impl Members {
     /// (405) when it bounced, is pending, or is archived.
     pub async fn archive(&self, member: impl Into<SubscriberHash>) -> Result<()> {
         self.api.execute(self.one(operations::MEMBERS_ARCHIVE, member.into())).await.map(drop)
+    }
+
+    /// Lists the tags of a member, by address or hash.
+    pub fn tags(&self, member: impl Into<SubscriberHash>) -> Pager<MemberTag> {
+        let hash = member.into();
+        let filter = format!("list={};member={hash}", self.list);
+        listed(&self.api, "tags", filter, self.one(operations::MEMBER_TAGS_LIST, hash))
+    }
+
+    /// Gives a member tags and takes some away. Nothing is sent when `changes` is empty.
+    ///
+    /// # Errors
+    /// [`NotFound`](martlet_core::ErrorKind::NotFound) when the member is not there.
+    pub async fn change_tags(&self, member: impl Into<SubscriberHash>, changes: TagChanges) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let call = self.one(operations::MEMBER_TAGS_CHANGE, member.into()).json(&changes);
+        self.api.execute(call).await.map(drop)
     }
 
     /// Creates up to [`MAX_BULK`](crate::MAX_BULK) members in one request, or brings them up to date, and tells each one's fate
@@ -199,22 +218,5 @@ impl ListMembers {
             Some(fields) => call.query("fields", fields),
             None => call.query("exclude_fields", "_links,members._links"),
         }
-    }
-}
-
-/// The platform's form: whole seconds and an offset in figures.
-fn vendor_time(time: Timestamp) -> String {
-    let text = Timestamp::from_secs(time.as_secs()).to_string();
-    text.trim_end_matches('Z').to_owned() + "+00:00"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_cut_to_seconds_and_carry_an_offset() {
-        let time = Timestamp::from_millis(1_445_434_896_999);
-        assert_eq!(vendor_time(time), "2015-10-21T13:41:36+00:00");
     }
 }

@@ -86,61 +86,73 @@ pub struct MergeField {
     /// Whether members cannot be without it.
     #[serde(default, deserialize_with = "lenient")]
     pub required: bool,
+    /// What members have who were not given a value.
+    #[serde(default, deserialize_with = "lenient")]
+    pub default_value: String,
+    /// Whether it shows on the audience's sign-up form.
+    #[serde(default, deserialize_with = "lenient")]
+    pub public: bool,
 }
 
-/// What a merge field holds.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-#[non_exhaustive]
-pub enum MergeFieldType {
-    /// A line of text, up to 255 bytes (unconfirmed).
-    Text,
-    /// A number.
-    Number,
-    /// A postal address: an object, or `""`.
-    Address,
-    /// A telephone number.
-    Phone,
-    /// A date.
-    Date,
-    /// An address on the web.
-    Url,
-    /// One that this crate does not know, by the platform's name.
-    Other(String),
+/// What changes in a merge field; what is not named stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[must_use]
+pub struct MergeFieldUpdate {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    required: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public: Option<bool>,
 }
 
-impl MergeFieldType {
-    /// The platform's name for it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Text => "text",
-            Self::Number => "number",
-            Self::Address => "address",
-            Self::Phone => "phone",
-            Self::Date => "date",
-            Self::Url => "url",
-            Self::Other(name) => name,
-        }
+impl MergeFieldUpdate {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Another label.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Whether members cannot be without it.
+    pub const fn required(mut self, yes: bool) -> Self {
+        self.required = Some(yes);
+        self
+    }
+
+    /// What members have who were not given a value.
+    pub fn default_value(mut self, value: impl Into<String>) -> Self {
+        self.default_value = Some(value.into());
+        self
+    }
+
+    /// Whether it shows on the audience's sign-up form.
+    pub const fn public(mut self, yes: bool) -> Self {
+        self.public = Some(yes);
+        self
     }
 }
 
-impl From<String> for MergeFieldType {
-    fn from(name: String) -> Self {
-        match name.as_str() {
-            "text" => Self::Text,
-            "number" => Self::Number,
-            "address" => Self::Address,
-            "phone" => Self::Phone,
-            "date" => Self::Date,
-            "url" => Self::Url,
-            _ => Self::Other(name),
-        }
-    }
-}
-
-impl From<MergeFieldType> for String {
-    fn from(kind: MergeFieldType) -> Self {
-        kind.as_str().to_owned()
+words! {
+    /// What a merge field holds.
+    MergeFieldType {
+        /// A line of text, up to 255 bytes (unconfirmed).
+        Text = "text",
+        /// A number.
+        Number = "number",
+        /// A postal address: an object, or `""`.
+        Address = "address",
+        /// A telephone number.
+        Phone = "phone",
+        /// A date.
+        Date = "date",
+        /// An address on the web.
+        Url = "url",
     }
 }

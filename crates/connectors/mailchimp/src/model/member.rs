@@ -1,81 +1,24 @@
 use super::lenient;
 use crate::SubscriberHash;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// The state of a member. A value this crate does not know is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum MemberStatus {
-    /// Agreed to be written to.
-    Subscribed,
-    /// Opted out.
-    Unsubscribed,
-    /// The address bounced; the platform will not write to it again.
-    Cleaned,
-    /// Was asked to confirm and has not.
-    Pending,
-    /// A customer who never subscribed.
-    Transactional,
-    /// Archived: no longer shown, kept by the platform.
-    Archived,
-    /// Another one, by the platform's name.
-    Other(String),
-}
-
-impl MemberStatus {
-    /// The platform's name for it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Subscribed => "subscribed",
-            Self::Unsubscribed => "unsubscribed",
-            Self::Cleaned => "cleaned",
-            Self::Pending => "pending",
-            Self::Transactional => "transactional",
-            Self::Archived => "archived",
-            Self::Other(name) => name,
-        }
-    }
-}
-
-impl From<&str> for MemberStatus {
-    fn from(name: &str) -> Self {
-        match name {
-            "subscribed" => Self::Subscribed,
-            "unsubscribed" => Self::Unsubscribed,
-            "cleaned" => Self::Cleaned,
-            "pending" => Self::Pending,
-            "transactional" => Self::Transactional,
-            "archived" => Self::Archived,
-            other => Self::Other(other.to_owned()),
-        }
-    }
-}
-
-impl Default for MemberStatus {
-    /// What is assumed of a member whose status was left out of the answer: nothing.
-    fn default() -> Self {
-        Self::Other(String::new())
-    }
-}
-
-impl fmt::Display for MemberStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Serialize for MemberStatus {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for MemberStatus {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Ok(String::deserialize(d)?.as_str().into())
+words! {
+    /// The state of a member. A value this crate does not know is kept.
+    MemberStatus {
+        /// Agreed to be written to.
+        Subscribed = "subscribed",
+        /// Opted out.
+        Unsubscribed = "unsubscribed",
+        /// The address bounced; the platform will not write to it again.
+        Cleaned = "cleaned",
+        /// Was asked to confirm and has not.
+        Pending = "pending",
+        /// A customer who never subscribed.
+        Transactional = "transactional",
+        /// Archived: no longer shown, kept by the platform.
+        Archived = "archived",
     }
 }
 
@@ -102,6 +45,82 @@ pub struct Member {
     /// When it confirmed its subscription, RFC 3339; empty when it did not.
     #[serde(deserialize_with = "lenient")]
     pub timestamp_opt: String,
+    /// Its tags; without the times at which they were given.
+    #[serde(deserialize_with = "lenient")]
+    pub tags: Vec<MemberTag>,
+}
+
+/// A tag of a member. At Mailchimp a tag is a [static segment](crate::SegmentKind::Static) of the audience.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct MemberTag {
+    /// Its number within the audience, which is that of the segment (unconfirmed).
+    #[serde(deserialize_with = "lenient")]
+    pub id: u64,
+    /// Its name.
+    #[serde(deserialize_with = "lenient")]
+    pub name: String,
+    /// When the member got it, RFC 3339; empty in a [`Member`].
+    #[serde(deserialize_with = "lenient")]
+    pub date_added: String,
+}
+
+/// Which tags [`change_tags`](crate::Members::change_tags) gives a member and takes from it. The last word about a name holds;
+/// tags that are not named stay as they are.
+///
+/// ```
+/// use martlet_mailchimp::TagChanges;
+///
+/// let changes = TagChanges::new().give("customer").take("lead");
+/// assert!(!changes.is_empty());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[must_use]
+pub struct TagChanges {
+    tags: Vec<TagChange>,
+    is_syncing: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct TagChange {
+    name: String,
+    status: &'static str,
+}
+
+impl TagChanges {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives the tag; one that the audience does not have is created.
+    pub fn give(self, name: impl Into<String>) -> Self {
+        self.set(name.into(), "active")
+    }
+
+    /// Takes the tag away.
+    pub fn take(self, name: impl Into<String>) -> Self {
+        self.set(name.into(), "inactive")
+    }
+
+    /// Starts no automations of the account that wait for these tags (`is_syncing`; unconfirmed).
+    pub const fn without_automations(mut self) -> Self {
+        self.is_syncing = true;
+        self
+    }
+
+    /// Whether nothing changes.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.tags.is_empty()
+    }
+
+    fn set(mut self, name: String, status: &'static str) -> Self {
+        self.tags.retain(|tag| tag.name != name);
+        self.tags.push(TagChange { name, status });
+        self
+    }
 }
 
 impl Member {

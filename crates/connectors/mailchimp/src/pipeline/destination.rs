@@ -116,7 +116,7 @@ impl AudienceDestination {
 
     async fn ensure_fields(&self) -> Result<()> {
         let known: HashSet<String> =
-            self.audience.merge_fields().collect().await?.into_iter().map(|field| field.tag).collect();
+            self.audience.merge_fields_fresh().collect().await?.into_iter().map(|field| field.tag).collect();
         let missing: Vec<_> = self.mapping.tags().filter(|(tag, _)| !known.contains(*tag)).collect();
         self.state().missing_fields = missing.iter().map(|(tag, _)| (*tag).to_owned()).collect();
         if !self.options.dry_run {

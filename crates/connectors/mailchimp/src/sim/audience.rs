@@ -19,6 +19,8 @@ pub struct SeedMember {
     pub status: MemberStatus,
     /// The merge fields by tag.
     pub merge_fields: BTreeMap<String, String>,
+    /// The tags.
+    pub tags: Vec<String>,
     /// Whether the API cannot subscribe this member again ("Member In Compliance State"), although others who opted out it can.
     pub compliance: bool,
 }
@@ -27,13 +29,26 @@ impl SeedMember {
     /// A member without merge fields.
     #[must_use]
     pub fn new(email: impl Into<String>, status: MemberStatus) -> Self {
-        Self { email: email.into(), status, merge_fields: BTreeMap::new(), compliance: false }
+        Self {
+            email: email.into(),
+            status,
+            merge_fields: BTreeMap::new(),
+            tags: Vec::new(),
+            compliance: false,
+        }
     }
 
     /// With a merge field.
     #[must_use]
     pub fn merge_field(mut self, tag: impl Into<String>, value: impl Into<String>) -> Self {
         self.merge_fields.insert(tag.into(), value.into());
+        self
+    }
+
+    /// With a tag.
+    #[must_use]
+    pub fn tag(mut self, name: impl Into<String>) -> Self {
+        self.tags.push(name.into());
         self
     }
 
@@ -58,6 +73,9 @@ pub(super) struct Stored {
     /// Merge field by number; an object as its JSON text.
     #[serde(rename = "m")]
     merge: Vec<(u16, Box<str>)>,
+    /// Tags by the number of their segment, and since when.
+    #[serde(rename = "t", default, skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<(u32, i64)>,
     /// Seconds since the Unix epoch; 0 when it never opted in.
     #[serde(rename = "o")]
     opt_in: i64,
@@ -73,6 +91,18 @@ pub(super) struct Stored {
     forgotten: bool,
 }
 
+impl Stored {
+    fn has_tag(&self, id: u32) -> bool {
+        self.tags.iter().any(|(tag, _)| *tag == id)
+    }
+
+    /// Whether it is in a segment: those who cannot be written to are left out (unconfirmed).
+    fn is_in(&self, segment: u32) -> bool {
+        let away = matches!(self.status, MemberStatus::Archived | MemberStatus::Transactional);
+        !self.forgotten && !away && !is_closed(&self.status) && self.has_tag(segment)
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Field {
     pub(super) tag: String,
@@ -80,6 +110,42 @@ pub(super) struct Field {
     #[serde(rename = "type")]
     pub(super) kind: String,
     pub(super) merge_id: u16,
+    #[serde(default)]
+    pub(super) required: bool,
+    #[serde(default)]
+    pub(super) public: bool,
+    #[serde(default)]
+    pub(super) default_value: String,
+}
+
+/// What changes in a merge field.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct FieldBody {
+    name: Option<String>,
+    required: Option<bool>,
+    public: Option<bool>,
+    default_value: Option<String>,
+}
+
+/// A static segment, which is what a tag is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Segment {
+    pub(super) id: u32,
+    pub(super) name: String,
+    pub(super) created: i64,
+}
+
+/// What a change of tags asks for.
+#[derive(Debug, Deserialize)]
+pub(super) struct TagsBody {
+    tags: Vec<TagBody>,
+}
+
+#[derive(Debug, Deserialize)]
+struct TagBody {
+    name: String,
+    status: String,
 }
 
 /// A refusal in the words of the platform.
@@ -99,6 +165,11 @@ impl Refusal {
     pub(super) fn field(mut self, field: &str, message: &str) -> Self {
         self.errors.push((field.to_owned(), message.to_owned()));
         self
+    }
+
+    /// A parameter that cannot have this value.
+    pub(super) fn value(field: &str) -> Self {
+        Self::invalid(NOT_VALIDATED).field(field, "This value is not valid.")
     }
 
     fn invalid(detail: impl Into<String>) -> Self {
@@ -127,6 +198,8 @@ pub(super) struct MemberBody {
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     pub(super) status: Option<String>,
+    /// Only those in this segment who can be written to.
+    pub(super) segment: Option<u32>,
     pub(super) since_last_changed: Option<Timestamp>,
     pub(super) by_change: bool,
     pub(super) descending: bool,
@@ -139,6 +212,9 @@ pub(super) struct Audience {
     pub(super) id: String,
     pub(super) name: String,
     fields: Vec<Field>,
+    /// The number of the last merge field that was created: none comes twice.
+    last_field: u16,
+    segments: Vec<Segment>,
     members: Vec<Stored>,
     places: HashMap<SubscriberHash, u32>,
     /// The tag of the merge field that holds the source's key.
@@ -154,12 +230,16 @@ struct Counts {
     rewrites: u64,
 }
 
+/// Since when the members are there with whom it begins. A fixed past: the same seed gives the same audience.
+const SEEDED: i64 = 1_600_000_000;
+
 /// Under this name the counts are stored.
 const COUNTS: &str = "counts";
 
 /// What is stored under the hash of an address that was given up.
 const MOVED: &[u8] = b"null";
 const TEXT_MAX: usize = 255;
+const NOT_VALIDATED: &str = "The resource submitted could not be validated.";
 const INVALID_FIELDS: &str = "Your merge fields were invalid.";
 
 impl Audience {
@@ -175,6 +255,8 @@ impl Audience {
             id: id.to_owned(),
             name: name.to_owned(),
             fields: Vec::new(),
+            last_field: 0,
+            segments: Vec::new(),
             members: Vec::with_capacity(seed.len()),
             places: HashMap::with_capacity(seed.len()),
             key_field: key_field.to_owned(),
@@ -190,6 +272,7 @@ impl Audience {
                     audience.add_field(tag, tag, "text");
                 }
             }
+            let tags = member.tags.iter().map(|tag| (audience.tag(tag, SEEDED).0, SEEDED)).collect();
             let merge = member
                 .merge_fields
                 .iter()
@@ -198,11 +281,11 @@ impl Audience {
             let stored = Stored {
                 seq: audience.members.len() as u64,
                 merge: merge.collect(),
+                tags,
                 email: member.email.into(),
                 status: member.status,
-                // A fixed past: the same seed gives the same audience.
-                opt_in: if opted_in { 1_600_000_000 } else { 0 },
-                changed: 1_600_000_000,
+                opt_in: if opted_in { SEEDED } else { 0 },
+                changed: SEEDED,
                 compliance: member.compliance,
                 archived_closed: false,
                 forgotten: false,
@@ -232,8 +315,16 @@ impl Audience {
     }
 
     fn add_field(&mut self, tag: &str, name: &str, kind: &str) -> Field {
-        let merge_id = u16::try_from(self.fields.len() + 1).unwrap_or(u16::MAX);
-        let field = Field { tag: tag.to_owned(), name: name.to_owned(), kind: kind.to_owned(), merge_id };
+        self.last_field = self.last_field.saturating_add(1);
+        let field = Field {
+            tag: tag.to_owned(),
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            merge_id: self.last_field,
+            required: false,
+            public: false,
+            default_value: String::new(),
+        };
         self.fields.push(field.clone());
         field
     }
@@ -246,8 +337,7 @@ impl Audience {
         kind: &str,
     ) -> Result<(Field, SimWrite), Refusal> {
         if name.is_empty() || kind.is_empty() {
-            return Err(Refusal::invalid("The resource submitted could not be validated.")
-                .field("name", "This value should not be blank."));
+            return Err(Refusal::invalid(NOT_VALIDATED).field("name", "This value should not be blank."));
         }
         if tag.is_empty() || tag.len() > 10 || tag == "EMAIL" {
             return Err(Refusal::invalid(INVALID_FIELDS).field("tag", "A tag has at most 10 characters"));
@@ -257,9 +347,120 @@ impl Audience {
             return Err(Refusal::new(400, "Invalid Resource", detail));
         }
         let field = self.add_field(tag, name, kind);
-        let value = serde_json::to_vec(&field).expect("a field serialises");
-        let write = SimWrite::put(format!("{}/field.{:05}", self.id, field.merge_id), value);
+        let write = self.field_write(field.merge_id, &field);
         Ok((field, write))
+    }
+
+    fn field_write(&self, merge_id: u16, value: &impl Serialize) -> SimWrite {
+        let value = serde_json::to_vec(value).expect("a field serialises");
+        SimWrite::put(format!("{}/field.{merge_id:05}", self.id), value)
+    }
+
+    fn field_place(&self, merge_id: &str) -> Result<usize, Refusal> {
+        let place = self.fields.iter().position(|field| field.merge_id.to_string() == merge_id);
+        place.ok_or_else(Refusal::not_found)
+    }
+
+    /// The merge field with this number.
+    pub(super) fn field_by_id(&self, merge_id: &str) -> Result<&Field, Refusal> {
+        Ok(&self.fields[self.field_place(merge_id)?])
+    }
+
+    /// Changes a merge field.
+    pub(super) fn update_field(
+        &mut self,
+        merge_id: &str,
+        body: FieldBody,
+    ) -> Result<(Field, SimWrite), Refusal> {
+        let place = self.field_place(merge_id)?;
+        let field = &mut self.fields[place];
+        if body.name.as_deref() == Some("") {
+            return Err(Refusal::invalid(NOT_VALIDATED).field("name", "This value should not be blank."));
+        }
+        let FieldBody { name, required, public, default_value } = body;
+        field.name = name.unwrap_or_else(|| field.name.clone());
+        field.required = required.unwrap_or(field.required);
+        field.public = public.unwrap_or(field.public);
+        field.default_value = default_value.unwrap_or_else(|| field.default_value.clone());
+        let field = field.clone();
+        let write = self.field_write(field.merge_id, &field);
+        Ok((field, write))
+    }
+
+    /// Deletes a merge field. What members have in it is never shown again, because its number does not come again.
+    pub(super) fn delete_field(&mut self, merge_id: &str) -> Result<SimWrite, Refusal> {
+        let place = self.field_place(merge_id)?;
+        let field = self.fields.remove(place);
+        Ok(self.field_write(field.merge_id, &()))
+    }
+
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The segment with this number.
+    pub(super) fn segment(&self, id: &str) -> Result<&Segment, Refusal> {
+        let found = self.segments.iter().find(|segment| segment.id.to_string() == id);
+        found.ok_or_else(Refusal::not_found)
+    }
+
+    /// How many are in a segment who can be written to.
+    pub(super) fn segment_size(&self, id: u32) -> usize {
+        self.members.iter().filter(|member| member.is_in(id)).count()
+    }
+
+    /// The number of a tag, which is created when it is new: then it is to be stored.
+    fn tag(&mut self, name: &str, now: i64) -> (u32, Option<SimWrite>) {
+        if let Some(known) = self.segments.iter().find(|segment| segment.name == name) {
+            return (known.id, None);
+        }
+        let id = u32::try_from(self.segments.len() + 1).unwrap_or(u32::MAX);
+        let segment = Segment { id, name: name.to_owned(), created: now };
+        let value = serde_json::to_vec(&segment).expect("a segment serialises");
+        self.segments.push(segment);
+        (id, Some(SimWrite::put(format!("{}/segment.{id:05}", self.id), value)))
+    }
+
+    /// The tags of a member: number, name and since when.
+    pub(super) fn tags_of(&self, hash: SubscriberHash) -> Result<Vec<Value>, Refusal> {
+        let member = self.find(hash).ok_or_else(Refusal::not_found)?;
+        let show = |(id, since): &(u32, i64)| {
+            let name = self.segments.iter().find(|segment| segment.id == *id).map(|found| &found.name);
+            json!({ "id": id, "name": name, "date_added": time(*since) })
+        };
+        Ok(member.tags.iter().map(show).collect())
+    }
+
+    /// Gives a member tags and takes some away. Its `last_changed` stays (unconfirmed).
+    pub(super) fn change_tags(
+        &mut self,
+        hash: SubscriberHash,
+        body: &TagsBody,
+        now: Timestamp,
+    ) -> Result<Vec<SimWrite>, Refusal> {
+        let mut member = self.find(hash).ok_or_else(Refusal::not_found)?.clone();
+        if body.tags.iter().any(|tag| tag.name.is_empty()) {
+            return Err(Refusal::invalid(NOT_VALIDATED).field("tags", "A tag needs a name."));
+        }
+        if body.tags.iter().any(|tag| !matches!(tag.status.as_str(), "active" | "inactive")) {
+            return Err(Refusal::value("tags"));
+        }
+        let mut writes = Vec::new();
+        for tag in &body.tags {
+            let known = self.segments.iter().any(|segment| segment.name == tag.name);
+            if tag.status == "inactive" && !known {
+                continue;
+            }
+            let (id, write) = self.tag(&tag.name, now.as_secs());
+            writes.extend(write);
+            match (tag.status.as_str(), member.tags.iter().position(|(has, _)| *has == id)) {
+                ("active", None) => member.tags.push((id, now.as_secs())),
+                ("inactive", Some(place)) => drop(member.tags.remove(place)),
+                _ => {}
+            }
+        }
+        writes.push(self.replace(hash, member));
+        Ok(writes)
     }
 
     /// Takes back what was stored.
@@ -279,9 +480,26 @@ impl Audience {
                     self.put(hash, stored);
                 }
             }
-            Err(_) => {
-                let field = serde_json::from_slice::<Field>(value).ok();
-                self.fields.extend(field.filter(|field| self.field(&field.tag).is_none()));
+            Err(_) => self.restore_part(name, value),
+        }
+    }
+
+    /// Takes back a merge field, its end, or a segment.
+    fn restore_part(&mut self, name: &str, value: &[u8]) {
+        if let Some(id) = name.strip_prefix("field.").and_then(|id| id.parse::<u16>().ok()) {
+            self.last_field = self.last_field.max(id);
+            let field = serde_json::from_slice::<Option<Field>>(value).ok().flatten();
+            let place = self.fields.iter().position(|field| field.merge_id == id);
+            match (place, field) {
+                (Some(place), Some(field)) => self.fields[place] = field,
+                (Some(place), None) => drop(self.fields.remove(place)),
+                // A seed may have made it in the meantime, under another number.
+                (None, field) => self.fields.extend(field.filter(|field| self.field(&field.tag).is_none())),
+            }
+        } else if let Ok(segment) = serde_json::from_slice::<Segment>(value) {
+            match self.segments.iter_mut().find(|known| known.id == segment.id) {
+                Some(known) => *known = segment,
+                None => self.segments.push(segment),
             }
         }
     }
@@ -316,6 +534,7 @@ impl Audience {
             .iter()
             .filter(|member| !member.forgotten)
             .filter(|member| listing.status.as_ref().is_none_or(|status| member.status.as_str() == status))
+            .filter(|member| listing.segment.is_none_or(|id| member.is_in(id)))
             .filter(|member| since.is_none_or(|since| member.changed >= since))
             .map(|member| {
                 (if listing.by_change { member.changed } else { member.opt_in }, member.seq, member)
@@ -356,8 +575,9 @@ impl Audience {
         let was_closed = if created { member.archived_closed } else { is_closed(&member.status) };
         let wanted = body.status.as_deref().or(body.status_if_new.as_deref().filter(|_| created));
         if created && wanted.is_none() {
-            return Err(Refusal::invalid("The resource submitted could not be validated.")
-                .field("status_if_new", "This value should not be blank."));
+            return Err(
+                Refusal::invalid(NOT_VALIDATED).field("status_if_new", "This value should not be blank.")
+            );
         }
         if let Some(wanted) = wanted.map(MemberStatus::from) {
             self.set_status(&mut member, wanted, was_closed, now)?;
@@ -423,6 +643,7 @@ impl Audience {
             email: email.into(),
             status: MemberStatus::Archived,
             merge: before.map(|before| before.merge.clone()).unwrap_or_default(),
+            tags: before.map(|before| before.tags.clone()).unwrap_or_default(),
             opt_in: now.as_secs(),
             changed: now.as_secs(),
             compliance: before.is_some_and(|before| before.compliance),
@@ -439,7 +660,7 @@ impl Audience {
         now: Timestamp,
     ) -> Result<(), Refusal> {
         if matches!(wanted, MemberStatus::Other(_) | MemberStatus::Archived) {
-            return Err(Refusal::invalid("The resource submitted could not be validated.")
+            return Err(Refusal::invalid(NOT_VALIDATED)
                 .field("status", "The value you selected is not a valid choice."));
         }
         let opens = matches!(wanted, MemberStatus::Subscribed | MemberStatus::Pending);
@@ -510,7 +731,7 @@ impl Audience {
     pub(super) fn forget(&mut self, hash: SubscriberHash, now: Timestamp) -> Result<SimWrite, Refusal> {
         let mut member = self.find(hash).ok_or_else(Refusal::not_found)?.clone();
         member.forgotten = true;
-        member.merge = Vec::new();
+        (member.merge, member.tags) = (Vec::new(), Vec::new());
         member.changed = now.as_secs();
         Ok(self.replace(hash, member))
     }
@@ -596,8 +817,11 @@ impl Serialize for Shown<'_> {
         out.put("language", || "")?;
         out.put("vip", || false)?;
         out.put("list_id", || &audience.id)?;
-        out.put("tags_count", || 0)?;
-        out.put("tags", || [(); 0])?;
+        out.put("tags_count", || member.tags.len())?;
+        out.put("tags", || {
+            let segments = audience.segments.iter().filter(|segment| member.has_tag(segment.id));
+            segments.map(|segment| json!({ "id": segment.id, "name": segment.name })).collect::<Vec<_>>()
+        })?;
         out.put("_links", || {
             let href = format!("https://us1.api.mailchimp.com/3.0/lists/{}/members/{id}", audience.id);
             json!([{ "rel": "self", "href": href, "method": "GET" }])
@@ -659,6 +883,6 @@ pub(super) fn check_address(email: &str) -> Result<(), Refusal> {
     Err(Refusal::invalid(detail))
 }
 
-fn time(secs: i64) -> String {
+pub(super) fn time(secs: i64) -> String {
     Timestamp::from_secs(secs).to_string().trim_end_matches('Z').to_owned() + "+00:00"
 }

@@ -1,6 +1,11 @@
 //! The endpoints of the simulator.
 
-use super::audience::{Audience, Listing, MemberBody, Refusal, Shown, check_address, member_exists};
+use super::World;
+use super::account::page;
+use super::audience::{
+    Audience, FieldBody, Listing, MemberBody, Refusal, Segment, Shown, TagsBody, check_address,
+    member_exists, time,
+};
 use super::fields::{Selection, View};
 use crate::SubscriberHash;
 use base64::Engine as _;
@@ -64,13 +69,13 @@ pub(super) fn rejected_of(request: &SimRequest) -> Option<SubscriberHash> {
 
 /// Answers a request that is authorized; `reject` is the member that a bulk request shall fail for.
 pub(super) fn answer(
-    audience: &mut Audience,
+    world: &mut World,
     request: &SimRequest,
     now: SimTime,
     id: u64,
     reject: Option<SubscriberHash>,
 ) -> SimReply {
-    match route(audience, request, now.wall, reject) {
+    match route(world, request, now.wall, reject) {
         Ok(reply) => reply.header("x-request-id", request_id(id)),
         Err(refusal) => problem(&refusal, id),
     }
@@ -112,8 +117,8 @@ fn problem(refusal: &Refusal, id: u64) -> SimReply {
     SimReply::json(refusal.status, &body).header("content-type", "application/problem+json; charset=utf-8")
 }
 
-fn route(
-    audience: &mut Audience,
+pub(super) fn route(
+    world: &mut World,
     request: &SimRequest,
     now: Timestamp,
     reject: Option<SubscriberHash>,
@@ -124,6 +129,7 @@ fn route(
     if *version != "3.0" {
         return Err(Refusal::not_found());
     }
+    let World { audience, account, .. } = world;
     if matches!(path, ["lists", list, ..] if *list != audience.id) {
         return Err(Refusal::not_found());
     }
@@ -139,12 +145,8 @@ fn route(
         (&Method::GET, ["lists", _]) => ok(show(audience)),
         (&Method::POST, ["lists", _]) => bulk(audience, request, now, reject),
         (&Method::GET, ["lists", list, "merge-fields"]) => {
-            let (offset, count) = window(request)?;
-            let fields =
-                audience.fields().iter().skip(offset).take(count).map(|field| show_field(field, list));
-            let fields: Vec<Value> = fields.collect();
-            let total = audience.fields().len();
-            ok(json!({ "merge_fields": fields, "list_id": list, "total_items": total, "_links": [] }))
+            let fields = audience.fields().iter().map(|field| show_field(field, list));
+            ok(page(request, "merge_fields", fields)?)
         }
         (&Method::POST, ["lists", list, "merge-fields"]) => {
             let body: Value = body(request)?;
@@ -152,16 +154,34 @@ fn route(
             let (field, write) = audience.create_field(text("tag"), text("name"), text("type"))?;
             Ok(SimReply::json(200, &show_field(&field, list)).store([write]))
         }
-        (&Method::GET, ["lists", list, "members"]) => {
-            let listing = listing(request)?;
-            let view = View::new(&see, "members");
-            let (members, total) = audience.list(&listing, &view);
-            let page = MemberPage {
-                members: see.wants_top("members").then_some(members),
-                list_id: see.wants_top("list_id").then_some(list),
-                total_items: see.wants_top("total_items").then_some(total),
-            };
-            if see.is_deep() { ok(value_of(&page)) } else { Ok(SimReply::json(200, &page)) }
+        (&Method::GET, ["lists", _, "merge-fields", id]) => {
+            ok(show_field(audience.field_by_id(id)?, &audience.id))
+        }
+        (&Method::PATCH, ["lists", list, "merge-fields", id]) => {
+            let (field, write) = audience.update_field(id, body::<FieldBody>(request)?)?;
+            Ok(SimReply::json(200, &show_field(&field, list)).store([write]))
+        }
+        (&Method::DELETE, ["lists", _, "merge-fields", id]) => {
+            Ok(SimReply::status(204).store([audience.delete_field(id)?]))
+        }
+        (&Method::GET, ["lists", _, "segments"]) => {
+            // Only tags are simulated.
+            let all = request.param("type").is_none_or(|kind| kind == "static");
+            let segments = audience.segments().iter().filter(|_| all);
+            ok(page(request, "segments", segments.map(|segment| show_segment(segment, audience)))?)
+        }
+        (&Method::GET, ["lists", _, "segments", id]) => ok(show_segment(audience.segment(id)?, audience)),
+        (&Method::GET, ["lists", _, "segments", id, "members"]) => {
+            let segment = Some(audience.segment(id)?.id);
+            members(audience, &Listing { segment, ..listing(request)? }, &see)
+        }
+        (&Method::GET, ["lists", _, "members"]) => members(audience, &listing(request)?, &see),
+        (&Method::GET, ["lists", _, "members", member, "tags"]) => {
+            ok(page(request, "tags", audience.tags_of((*member).into())?.into_iter())?)
+        }
+        (&Method::POST, ["lists", _, "members", member, "tags"]) => {
+            let writes = audience.change_tags((*member).into(), &body::<TagsBody>(request)?, now)?;
+            Ok(SimReply::status(204).store(writes))
         }
         (&Method::POST, ["lists", _, "members"]) => create(audience, &body(request)?, now),
         (&Method::GET, ["lists", _, "members", member]) => {
@@ -194,7 +214,26 @@ fn route(
             let detail = "The requested method and resource are not compatible.";
             Err(Refusal::new(405, "Method Not Allowed", detail))
         }
+        (&Method::GET, path) => match account.read(&audience.id, path, request) {
+            Some(answer) => ok(answer?),
+            None => Err(Refusal::not_found()),
+        },
         _ => Err(Refusal::not_found()),
+    }
+}
+
+fn members(audience: &Audience, listing: &Listing, see: &Selection) -> Result<SimReply, Refusal> {
+    let view = View::new(see, "members");
+    let (members, total) = audience.list(listing, &view);
+    let page = MemberPage {
+        members: see.wants_top("members").then_some(members),
+        list_id: see.wants_top("list_id").then_some(&audience.id),
+        total_items: see.wants_top("total_items").then_some(total),
+    };
+    if see.is_deep() {
+        Ok(SimReply::json(200, &see.apply(value_of(&page))))
+    } else {
+        Ok(SimReply::json(200, &page))
     }
 }
 
@@ -221,27 +260,31 @@ fn show(audience: &Audience) -> Value {
 
 fn show_field(field: &super::audience::Field, list: &str) -> Value {
     json!({
-        "merge_id": field.merge_id, "tag": field.tag, "name": field.name, "type": field.kind, "required": false,
-        "default_value": "", "public": false, "display_order": field.merge_id, "list_id": list, "_links": [],
+        "merge_id": field.merge_id, "tag": field.tag, "name": field.name, "type": field.kind,
+        "required": field.required, "default_value": field.default_value, "public": field.public, "display_order": field.merge_id, "list_id": list, "_links": [],
+    })
+}
+
+fn show_segment(segment: &Segment, audience: &Audience) -> Value {
+    json!({
+        "id": segment.id, "name": segment.name, "type": "static", "list_id": audience.id,
+        "member_count": audience.segment_size(segment.id), "created_at": time(segment.created),
+        "updated_at": time(segment.created), "_links": [],
     })
 }
 
 /// `offset` and `count`.
-fn window(request: &SimRequest) -> Result<(usize, usize), Refusal> {
+pub(super) fn window(request: &SimRequest) -> Result<(usize, usize), Refusal> {
     let number = |name: &str, default: usize, max: usize| match request.param(name).map(str::parse::<usize>) {
         None => Ok(default),
         Some(Ok(n)) if n <= max => Ok(n),
-        _ => Err(Refusal::new(400, "Invalid Resource", "The resource submitted could not be validated.")
-            .field(name, "This value is not valid.")),
+        _ => Err(Refusal::value(name)),
     };
     Ok((number("offset", 0, usize::MAX)?, number("count", 10, MAX_PAGE)?))
 }
 
 fn listing(request: &SimRequest) -> Result<Listing, Refusal> {
-    let invalid = |field: &str| {
-        Refusal::new(400, "Invalid Resource", "The resource submitted could not be validated.")
-            .field(field, "This value is not valid.")
-    };
+    let invalid = Refusal::value;
     let (offset, count) = window(request)?;
     let by_change = match request.param("sort_field") {
         None | Some("timestamp_opt" | "timestamp_signup") => false,
@@ -251,6 +294,7 @@ fn listing(request: &SimRequest) -> Result<Listing, Refusal> {
     let since = request.param("since_last_changed").map(|text| text.parse::<Timestamp>());
     Ok(Listing {
         status: request.param("status").map(str::to_owned),
+        segment: None,
         since_last_changed: since.transpose().map_err(|_| invalid("since_last_changed"))?,
         by_change,
         descending: request.param("sort_dir").is_some_and(|dir| dir.eq_ignore_ascii_case("desc")),

@@ -4,7 +4,7 @@ use martlet_core::{Bulk, Error, ErrorKind, Idempotency};
 use martlet_mailchimp::sim::SeedMember;
 use martlet_mailchimp::{
     BulkMember, BulkOptions, MAX_BULK, Mailchimp, Member, MemberSort, MemberStatus, MemberUpsert,
-    MergeFieldType, SubscriberHash, operations,
+    MergeFieldType, MergeFieldUpdate, SubscriberHash, operations,
 };
 use martlet_testkit::ScriptedTransport;
 use serde_json::{Value, json};
@@ -299,6 +299,42 @@ async fn members_are_written_read_and_archived() {
     assert_eq!((audiences.len(), audiences[0].name.as_str()), (1, "Newsletter"));
     assert_eq!(audience.get().await.unwrap().stats.member_count, 0);
     assert_eq!(mailchimp.audience("0").get().await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn merge_fields_are_kept_until_one_changes() {
+    let (sim, mailchimp) = simulated(vec![]);
+    let audience = mailchimp.audience(LIST);
+    let requests = || sim.stats().requests;
+    let labels = async || {
+        let fields = audience.merge_fields().collect().await.unwrap();
+        fields.into_iter().map(|field| field.name).collect::<Vec<_>>().join(",")
+    };
+    let all = labels().await;
+    assert_eq!((labels().await, requests()), (all.clone(), 1), "from the cache");
+    assert_eq!((audience.merge_fields_fresh().collect().await.unwrap().len(), requests()), (5, 2));
+
+    let field = audience.create_merge_field("LTV", "Value", MergeFieldType::Number).await.unwrap();
+    assert_eq!(labels().await, format!("{all},Value"));
+    let update = MergeFieldUpdate::new().name("Lifetime value").public(true).default_value("0");
+    let changed = audience.update_merge_field(field.merge_id, update).await.unwrap();
+    assert_eq!((&*changed.tag, changed.public, &*changed.default_value), ("LTV", true, "0"));
+    assert_eq!(labels().await, format!("{all},Lifetime value"));
+    assert_eq!(audience.get_merge_field(field.merge_id).await.unwrap(), changed);
+    let required = MergeFieldUpdate::new().required(true);
+    assert!(audience.update_merge_field(field.merge_id, required).await.unwrap().required);
+
+    audience.delete_merge_field(field.merge_id).await.unwrap();
+    assert_eq!(labels().await, all);
+    let again = audience.create_merge_field("LTV", "Value", MergeFieldType::Number).await.unwrap();
+    assert_ne!(again.merge_id, field.merge_id);
+    for error in [
+        audience.get_merge_field(field.merge_id).await.map(drop),
+        audience.update_merge_field(field.merge_id, MergeFieldUpdate::new()).await.map(drop),
+        audience.delete_merge_field(field.merge_id).await,
+    ] {
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::NotFound);
+    }
 }
 
 #[tokio::test]

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod api;
+mod conformance;
 mod npm;
 mod pipeline;
+mod reading;
 mod sim;
 mod support;
 mod trouble;

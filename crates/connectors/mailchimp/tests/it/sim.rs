@@ -191,3 +191,41 @@ async fn its_figures_are_open_to_all() {
                            "duplicates": 0, "faults": {}, "injected_delay_seconds": 0.0, "during_outage": 0 });
     assert_eq!(body(&reply), expected);
 }
+
+#[test]
+fn tags_and_merge_fields_outlive_a_restart() {
+    let seed = || {
+        let member = SeedMember::new("a@example.org", MemberStatus::Subscribed).tag("lead");
+        vec![member.merge_field("FNAME", "Ada").merge_field("LTV", "old")]
+    };
+    let (sim, _) = simulated(seed());
+    let list = format!("/lists/{LIST}");
+    let tags =
+        json!({ "tags": [{ "name": "vip", "status": "active" }, { "name": "lead", "status": "inactive" }] });
+    let mut replies = vec![ask(&sim, Method::POST, &format!("{list}/members/a@example.org/tags"), &tags)];
+    replies.push(ask(&sim, Method::PATCH, &format!("{list}/merge-fields/3"), &json!({ "name": "Given" })));
+    replies.push(ask(&sim, Method::DELETE, &format!("{list}/merge-fields/6"), &Value::Null));
+    let field = json!({ "tag": "LTV", "name": "Value", "type": "text" });
+    replies.push(ask(&sim, Method::POST, &format!("{list}/merge-fields"), &field));
+    let (again, _) = simulated(seed());
+    for write in replies.iter().flat_map(|reply| &reply.writes) {
+        again.restore(&write.key, write.value.as_ref().unwrap());
+    }
+    for path in ["members/a@example.org", "members/a@example.org/tags", "merge-fields", "segments"] {
+        let read = |sim| body(&ask(sim, Method::GET, &format!("{list}/{path}"), &Value::Null));
+        assert_eq!(read(&again), read(&sim), "{path}");
+    }
+    let member = body(&ask(&again, Method::GET, &format!("{list}/members/a@example.org"), &Value::Null));
+    assert_eq!((&member["tags"][0]["name"], &member["merge_fields"]["LTV"]), (&json!("vip"), &json!("")));
+}
+
+#[test]
+fn a_change_of_tags_is_checked() {
+    let (sim, _) = simulated(vec![SeedMember::new("a@example.org", MemberStatus::Subscribed)]);
+    let path = format!("/lists/{LIST}/members/a@example.org/tags");
+    for (tag, status) in [("", "active"), ("x", "on")] {
+        let tags = json!({ "tags": [{ "name": tag, "status": status }] });
+        assert_eq!(ask(&sim, Method::POST, &path, &tags).status, 400);
+    }
+    assert_eq!(body(&ask(&sim, Method::GET, &path, &Value::Null))["total_items"], 0);
+}
