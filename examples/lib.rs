@@ -1,1 +1,39 @@
-//! The examples of martlet: see the folders beside this file.
+//! The examples of martlet: see the folders beside this file. And the book in `docs/`: its Rust blocks are the
+//! documentation tests of this package.
+
+/// Every page with a Rust block.
+#[cfg(doctest)]
+mod book {
+    macro_rules! pages {
+        ($($name:ident $path:literal)+) => {
+            $(#[doc = include_str!(concat!("../docs/", $path))] mod $name {})+
+        };
+    }
+
+    pages! {
+        errors "errors.md"
+        layers "layers.md"
+        running_in_production "running-in-production.md"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    #[test]
+    fn every_page_with_a_rust_block_is_tested() {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let mut names: Vec<_> = fs::read_dir(&docs)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let pages = names.iter().filter(|name| name.ends_with(".md"));
+        let with_rust = pages.filter(|name| fs::read_to_string(docs.join(name)).unwrap().contains("```rust"));
+        let here = include_str!("lib.rs");
+        for page in with_rust {
+            assert!(here.contains(&format!("\"{page}\"")), "docs/{page} is missing in examples/lib.rs");
+        }
+    }
+}
