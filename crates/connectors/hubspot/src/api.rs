@@ -2,4 +2,6 @@
 
 pub(crate) mod bulk;
 pub(crate) mod contacts;
+pub(crate) mod objects;
+pub(crate) mod properties;
 pub(crate) mod search;

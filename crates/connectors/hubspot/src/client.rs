@@ -1,4 +1,4 @@
-use crate::{Contacts, HubSpotPlatform};
+use crate::{CompanyKind, Contacts, DealKind, HubSpotPlatform, Objects, Properties};
 use martlet_core::{
     ApiClient, CheckReport, Client, ClientBuilder, Credential, CredentialSource, LimitSpec, Result, Secret,
     SharedState,
@@ -74,6 +74,25 @@ impl HubSpot {
     #[must_use]
     pub fn contacts(&self) -> Contacts {
         Contacts::new(Arc::clone(&self.api))
+    }
+
+    /// The companies.
+    #[must_use]
+    pub fn companies(&self) -> Objects<CompanyKind> {
+        Objects::new(Arc::clone(&self.api))
+    }
+
+    /// The deals.
+    #[must_use]
+    pub fn deals(&self) -> Objects<DealKind> {
+        Objects::new(Arc::clone(&self.api))
+    }
+
+    /// What properties a type of objects has: `contacts`, `companies`, `deals`, or the account's own type such as
+    /// `2-3465404`.
+    #[must_use]
+    pub fn properties(&self, object_type: impl Into<String>) -> Properties {
+        Properties::new(Arc::clone(&self.api), object_type.into())
     }
 
     /// Makes a cheap call (one page of contacts) to see whether the token works and may read contacts.

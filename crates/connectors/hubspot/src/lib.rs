@@ -13,11 +13,18 @@ mod platform;
 #[cfg_attr(docsrs, doc(cfg(feature = "sim")))]
 pub mod sim;
 
-pub use api::bulk::{ContactWriter, MAX_BATCH};
-pub use api::contacts::{Contacts, GetContact, ListContacts};
-pub use api::search::{Direction, FilterOperator, SEARCH_CAP, SearchContacts};
+pub use api::bulk::{MAX_BATCH, UpsertWriter};
+pub use api::contacts::{ContactWriter, Contacts, GetContact, ListContacts, SearchContacts};
+pub use api::objects::{GetObject, ListObjects, Objects};
+pub use api::properties::Properties;
+pub use api::search::{Direction, FilterOperator, SEARCH_CAP, SearchObjects};
 pub use client::{HubSpot, HubSpotBuilder, HubSpotPlan};
-pub use model::contact::{Contact, ContactId, ContactInput, SearchPage, Upserted};
+pub use model::contact::{Contact, ContactId, ContactInput, ContactKind, Upserted};
+pub use model::object::{
+    CrmObject, ObjectId, ObjectType, PropertyValues, SearchPage, UpsertInput, UpsertedObject,
+};
+pub use model::plain::{Company, CompanyId, CompanyInput, CompanyKind, Deal, DealId, DealInput, DealKind};
+pub use model::property::{NewProperty, Property, PropertyOption};
 #[cfg(feature = "pipeline")]
 #[cfg_attr(docsrs, doc(cfg(feature = "pipeline")))]
 pub use pipeline::ContactSource;

@@ -1,39 +1,172 @@
 //! The endpoints this crate knows, as [`Operation`]s: what they are called in logs and metrics, and whether they may be
 //! sent again. Use them with [`HubSpot::client`](crate::HubSpot::client) for what the typed API does not cover.
+//!
+//! The ones at the top are those of [`contacts`]; the other objects have the same in modules of their own.
 
-use martlet_core::{Idempotency, Operation};
+use martlet_core::{CacheRule, Idempotency, Operation};
+use std::time::Duration;
 
 /// The quota bucket that searches take from beside the default one.
 pub const SEARCH_BUCKET: &str = "search";
 
-/// One page of contacts, in the order of their ids.
-pub const LIST: Operation = Operation::get("contacts.list", "/crm/{version}/objects/contacts");
+/// The endpoints of one type of CRM objects.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ObjectOperations {
+    /// One page, in the order of ids.
+    pub list: Operation,
+    /// One object.
+    pub get: Operation,
+    /// One page of what matches a filter.
+    pub search: Operation,
+    /// A new object.
+    pub create: Operation,
+    /// Changes to one object.
+    pub update: Operation,
+    /// Up to 100 objects by id.
+    pub batch_read: Operation,
+    /// Up to 100 objects, created or updated.
+    pub batch_upsert: Operation,
+    /// One object into the recycle bin.
+    pub archive: Operation,
+    /// Up to 100 objects into the recycle bin.
+    pub batch_archive: Operation,
+}
 
-/// One contact by id, or by a unique property (`idProperty`).
-pub const GET: Operation = Operation::get("contacts.get", "/crm/{version}/objects/contacts/{id}");
+macro_rules! object_operations {
+    ($type:ident, $about:literal) => {
+        #[doc = $about]
+        pub mod $type {
+            use super::{Idempotency, ObjectOperations, Operation, SEARCH_BUCKET};
 
-/// One page of the contacts that match a filter. A POST that changes nothing.
-pub const SEARCH: Operation = Operation::post("contacts.search", "/crm/{version}/objects/contacts/search")
-    .idempotency(Idempotency::Safe)
-    .quota(SEARCH_BUCKET);
+            macro_rules! name {
+                ($verb:literal) => {
+                    concat!(stringify!($type), ".", $verb)
+                };
+            }
+            macro_rules! path {
+                ($rest:literal) => {
+                    concat!("/crm/{version}/objects/", stringify!($type), $rest)
+                };
+            }
 
-/// Up to 100 contacts by id. A POST that changes nothing.
-pub const BATCH_READ: Operation =
-    Operation::post("contacts.batch_read", "/crm/{version}/objects/contacts/batch/read")
-        .idempotency(Idempotency::Safe);
+            /// One page of them, in the order of their ids.
+            pub const LIST: Operation = Operation::get(name!("list"), path!(""));
 
-/// Creates or updates up to 100 contacts, each found by a unique property: sent twice it has the effect of once.
-pub const BATCH_UPSERT: Operation =
-    Operation::post("contacts.batch_upsert", "/crm/{version}/objects/contacts/batch/upsert")
-        .idempotency(Idempotency::Idempotent);
+            /// One of them by id, or by a unique property (`idProperty`).
+            pub const GET: Operation = Operation::get(name!("get"), path!("/{id}"));
 
-/// Moves one contact to the recycle bin.
-pub const ARCHIVE: Operation = Operation::delete("contacts.archive", "/crm/{version}/objects/contacts/{id}");
+            /// One page of those that match a filter. A POST that changes nothing.
+            pub const SEARCH: Operation = Operation::post(name!("search"), path!("/search"))
+                .idempotency(Idempotency::Safe)
+                .quota(SEARCH_BUCKET);
 
-/// Moves up to 100 contacts to the recycle bin; ids that are there already are no error.
-pub const BATCH_ARCHIVE: Operation =
-    Operation::post("contacts.batch_archive", "/crm/{version}/objects/contacts/batch/archive")
-        .idempotency(Idempotency::Idempotent);
+            /// A new one. Sent twice it makes two, unless a property that must be unique forbids it.
+            pub const CREATE: Operation =
+                Operation::post(name!("create"), path!("")).idempotency(Idempotency::Unsafe);
 
-/// All of them.
-pub const ALL: &[Operation] = &[LIST, GET, SEARCH, BATCH_READ, BATCH_UPSERT, ARCHIVE, BATCH_ARCHIVE];
+            /// Sets and clears properties of one of them: sent twice it has the effect of once.
+            pub const UPDATE: Operation =
+                Operation::patch(name!("update"), path!("/{id}")).idempotency(Idempotency::Idempotent);
+
+            /// Up to 100 of them by id. A POST that changes nothing.
+            pub const BATCH_READ: Operation =
+                Operation::post(name!("batch_read"), path!("/batch/read")).idempotency(Idempotency::Safe);
+
+            /// Creates or updates up to 100 of them, each found by a unique property: sent twice it has the effect of once.
+            pub const BATCH_UPSERT: Operation =
+                Operation::post(name!("batch_upsert"), path!("/batch/upsert"))
+                    .idempotency(Idempotency::Idempotent);
+
+            /// Moves one of them to the recycle bin.
+            pub const ARCHIVE: Operation = Operation::delete(name!("archive"), path!("/{id}"));
+
+            /// Moves up to 100 of them to the recycle bin; ids that are there already are no error.
+            pub const BATCH_ARCHIVE: Operation =
+                Operation::post(name!("batch_archive"), path!("/batch/archive"))
+                    .idempotency(Idempotency::Idempotent);
+
+            /// All of them by name.
+            pub const OBJECTS: ObjectOperations = ObjectOperations {
+                list: LIST,
+                get: GET,
+                search: SEARCH,
+                create: CREATE,
+                update: UPDATE,
+                batch_read: BATCH_READ,
+                batch_upsert: BATCH_UPSERT,
+                archive: ARCHIVE,
+                batch_archive: BATCH_ARCHIVE,
+            };
+
+            /// All of them.
+            pub const ALL: &[Operation] =
+                &[LIST, GET, SEARCH, CREATE, UPDATE, BATCH_READ, BATCH_UPSERT, ARCHIVE, BATCH_ARCHIVE];
+        }
+    };
+}
+
+object_operations!(contacts, "Contacts.");
+object_operations!(companies, "Companies.");
+object_operations!(deals, "Deals.");
+
+pub use contacts::{ARCHIVE, BATCH_ARCHIVE, BATCH_READ, BATCH_UPSERT, CREATE, GET, LIST, SEARCH, UPDATE};
+
+/// How long the definitions of properties and the owners are kept in the cache.
+const REFERENCE_TTL: Duration = Duration::from_secs(300);
+
+/// The definitions of the properties of objects: reference data.
+pub mod properties {
+    use super::{CacheRule, Idempotency, Operation, REFERENCE_TTL};
+
+    /// The cache tag of definitions, of all types of objects: a new property makes them stale.
+    pub const TAG: &str = "hubspot-properties";
+
+    const CACHED: CacheRule = CacheRule::For { ttl: REFERENCE_TTL, tag: TAG };
+
+    /// All properties of a type of objects. Kept for five minutes, or until one is created here.
+    pub const LIST: Operation =
+        Operation::get("properties.list", "/crm/{version}/properties/{objectType}").cacheable(CACHED);
+
+    /// One property of a type of objects. Kept as long.
+    pub const GET: Operation =
+        Operation::get("properties.get", "/crm/{version}/properties/{objectType}/{name}").cacheable(CACHED);
+
+    /// A new property. Sent twice it fails the second time: nothing tells whether it was there before.
+    pub const CREATE: Operation =
+        Operation::post("properties.create", "/crm/{version}/properties/{objectType}")
+            .idempotency(Idempotency::Unsafe)
+            .invalidates(TAG);
+
+    /// All of them.
+    pub const ALL: &[Operation] = &[LIST, GET, CREATE];
+}
+
+/// All endpoints, of everything.
+pub const ALL: &[Operation] = &joined::<COUNT>();
+
+const PARTS: &[&[Operation]] = &[contacts::ALL, companies::ALL, deals::ALL, properties::ALL];
+
+const COUNT: usize = {
+    let (mut count, mut part) = (0, 0);
+    while part < PARTS.len() {
+        count += PARTS[part].len();
+        part += 1;
+    }
+    count
+};
+
+const fn joined<const N: usize>() -> [Operation; N] {
+    let mut all = [contacts::LIST; N];
+    let (mut count, mut part) = (0, 0);
+    while part < PARTS.len() {
+        let mut place = 0;
+        while place < PARTS[part].len() {
+            all[count] = PARTS[part][place];
+            count += 1;
+            place += 1;
+        }
+        part += 1;
+    }
+    all
+}

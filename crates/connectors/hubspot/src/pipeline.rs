@@ -1,7 +1,6 @@
 //! Contacts as a source of records.
 
-use crate::model::contact::{Contact, SearchPage};
-use crate::{ContactId, Direction, FilterOperator, HubSpot};
+use crate::{Contact, ContactId, Direction, FilterOperator, HubSpot, SearchPage};
 use async_trait::async_trait;
 use martlet_base::Timestamp;
 use martlet_core::{Error, ErrorKind, Result};

@@ -1,19 +1,18 @@
-//! Batches: up to 100 contacts in one request, and which answer belongs to which input.
+//! Batches: up to 100 objects in one request, and which answer belongs to which input.
 
-use crate::model::contact::{Contact, ContactId, ContactInput, Upserted};
 use crate::model::error::Envelope;
-use crate::operations;
+use crate::model::object::{CrmObject, ObjectId, ObjectType, PropertyValues, UpsertInput};
 use async_trait::async_trait;
 use martlet_base::Delivery;
 use martlet_core::{
-    ApiClient, BulkLimits, BulkOutcome, BulkWriter, Call, Error, ErrorKind, Response, Result,
+    ApiClient, BulkLimits, BulkOutcome, BulkWriter, Call, Error, ErrorKind, Operation, Response, Result,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// The most contacts that one batch request takes (unconfirmed).
+/// The most objects that one batch request takes (unconfirmed).
 pub const MAX_BATCH: usize = 100;
 
 #[derive(Serialize)]
@@ -26,28 +25,30 @@ struct Inputs<T> {
 struct Input<'a> {
     id_property: &'a str,
     id: &'a str,
-    properties: &'a BTreeMap<String, String>,
+    properties: &'a PropertyValues,
     /// The place of the input, which an error of a 207 names: nothing else ties the two together.
     object_write_trace_id: String,
 }
 
 #[derive(Serialize)]
 struct Id<'a> {
-    id: &'a ContactId,
+    id: &'a str,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+#[serde(bound = "")]
+struct Answer<T: ObjectType> {
     #[serde(default)]
-    results: Vec<Item>,
+    results: Vec<Item<T>>,
     #[serde(default)]
     errors: Vec<Envelope>,
 }
 
 #[derive(Deserialize)]
-struct Item {
+#[serde(bound = "")]
+struct Item<T: ObjectType> {
     #[serde(flatten)]
-    contact: Contact,
+    object: CrmObject<T>,
     #[serde(default)]
     new: bool,
     #[serde(default, rename = "objectWriteTraceId")]
@@ -61,49 +62,49 @@ struct Read<'a> {
 }
 
 /// A 207 tells by errors which ids are unknown; what is there is in the results all the same.
-pub(super) async fn read(
+pub(super) async fn read<T: ObjectType>(
     api: &dyn ApiClient,
-    ids: &[ContactId],
+    ids: &[ObjectId<T>],
     properties: Vec<String>,
-) -> Result<Vec<Contact>> {
-    check_count(ids.len(), api, operations::BATCH_READ.name())?;
+) -> Result<Vec<CrmObject<T>>> {
+    check_count(ids.len(), api, &T::OPERATIONS.batch_read)?;
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let inputs = ids.iter().map(|id| Id { id }).collect();
-    let call = Call::new(operations::BATCH_READ).json(&Read { inputs, properties });
-    let answer: Answer = api.execute(call).await?.json()?;
-    let asked = |contact: &Contact| ids.contains(&contact.id);
-    Ok(answer.results.into_iter().map(|item| item.contact).filter(asked).collect())
+    let inputs = ids.iter().map(|id| Id { id: id.as_str() }).collect();
+    let call = Call::new(T::OPERATIONS.batch_read).json(&Read { inputs, properties });
+    let answer: Answer<T> = api.execute(call).await?.json()?;
+    let asked = |object: &CrmObject<T>| ids.contains(&object.id);
+    Ok(answer.results.into_iter().map(|item| item.object).filter(asked).collect())
 }
 
-fn check_count(count: usize, api: &dyn ApiClient, operation: &'static str) -> Result<()> {
+fn check_count(count: usize, api: &dyn ApiClient, operation: &Operation) -> Result<()> {
     if count <= MAX_BATCH {
         return Ok(());
     }
-    let message = format!("a batch takes at most {MAX_BATCH} contacts, not {count}");
+    let message = format!("a batch takes at most {MAX_BATCH} objects, not {count}");
     Err(Error::new(ErrorKind::InvalidRequest, message)
-        .with_operation(api.platform().descriptor().id(), operation))
+        .with_operation(api.platform().descriptor().id(), operation.name()))
 }
 
-pub(super) async fn archive(api: &dyn ApiClient, ids: &[ContactId]) -> Result<()> {
+pub(super) async fn archive<T: ObjectType>(api: &dyn ApiClient, ids: &[ObjectId<T>]) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
     }
-    check_count(ids.len(), api, operations::BATCH_ARCHIVE.name())?;
-    let inputs = Inputs { inputs: ids.iter().map(|id| Id { id }).collect() };
-    api.execute(Call::new(operations::BATCH_ARCHIVE).json(&inputs)).await.map(drop)
+    check_count(ids.len(), api, &T::OPERATIONS.batch_archive)?;
+    let inputs = Inputs { inputs: ids.iter().map(|id| Id { id: id.as_str() }).collect() };
+    api.execute(Call::new(T::OPERATIONS.batch_archive).json(&inputs)).await.map(drop)
 }
 
-pub(super) async fn upsert(
+pub(super) async fn upsert<T: ObjectType>(
     api: &dyn ApiClient,
     id_property: &str,
-    inputs: &[ContactInput],
-) -> Result<BulkOutcome<Upserted>> {
+    inputs: &[UpsertInput<T>],
+) -> Result<BulkOutcome<T::Upserted>> {
     if inputs.is_empty() {
         return Ok(BulkOutcome::default());
     }
-    check_count(inputs.len(), api, operations::BATCH_UPSERT.name())?;
+    check_count(inputs.len(), api, &T::OPERATIONS.batch_upsert)?;
     let body = Inputs {
         inputs: inputs
             .iter()
@@ -116,13 +117,17 @@ pub(super) async fn upsert(
             })
             .collect(),
     };
-    let response = api.execute(Call::new(operations::BATCH_UPSERT).json(&body)).await?;
+    let response = api.execute(Call::new(T::OPERATIONS.batch_upsert).json(&body)).await?;
     outcome(&response, id_property, inputs)
 }
 
 /// Ties results and errors to inputs. The results are in HubSpot's order, not in ours.
-fn outcome(response: &Response, id_property: &str, inputs: &[ContactInput]) -> Result<BulkOutcome<Upserted>> {
-    let answer: Answer = response.json()?;
+fn outcome<T: ObjectType>(
+    response: &Response,
+    id_property: &str,
+    inputs: &[UpsertInput<T>],
+) -> Result<BulkOutcome<T::Upserted>> {
+    let answer: Answer<T> = response.json()?;
     let mut open: Vec<bool> = vec![true; inputs.len()];
     let mut failed = Vec::new();
     let lost = |what: &str, message: &str| {
@@ -149,15 +154,15 @@ fn outcome(response: &Response, id_property: &str, inputs: &[ContactInput]) -> R
     }
     let mut ok = Vec::with_capacity(answer.results.len());
     // First the results that say where they belong, so that the others cannot take their places.
-    let (named, unnamed): (Vec<Item>, Vec<Item>) =
+    let (named, unnamed): (Vec<Item<T>>, Vec<Item<T>>) =
         answer.results.into_iter().partition(|item| item.trace_id.is_some());
     for item in named.into_iter().chain(unnamed) {
         let place = match &item.trace_id {
             Some(id) => id.parse().ok().filter(|&place| open.get(place).is_some_and(|is_open| *is_open)),
             None => {
                 let value = match id_property {
-                    "hs_object_id" => Some(item.contact.id.as_str()),
-                    name => item.contact.property(name),
+                    "hs_object_id" => Some(item.object.id.as_str()),
+                    name => item.object.property(name),
                 };
                 // HubSpot lower-cases addresses.
                 value.and_then(|value| {
@@ -166,14 +171,14 @@ fn outcome(response: &Response, id_property: &str, inputs: &[ContactInput]) -> R
             }
         };
         let Some(place) = place else {
-            return Err(lost("HubSpot answers with a contact", item.contact.id.as_str()));
+            return Err(lost("HubSpot answers with an object", item.object.id.as_str()));
         };
         open[place] = false;
-        ok.push((place, Upserted { contact: item.contact, created: item.new }));
+        ok.push((place, T::upserted(item.object, item.new)));
     }
     for place in (0..inputs.len()).filter(|&place| open[place]) {
         let error = response
-            .error(ErrorKind::Decode, "HubSpot's answer says nothing about this contact of the batch")
+            .error(ErrorKind::Decode, "HubSpot's answer says nothing about this object of the batch")
             .with_delivery(Delivery::Unknown);
         failed.push((place, error));
     }
@@ -186,41 +191,45 @@ fn same(ours: &str, theirs: &str) -> bool {
     ours.trim() == theirs || ours.trim().to_lowercase() == theirs.to_lowercase()
 }
 
-/// Upserts contacts in batches of up to 100. From [`Contacts::upsert_writer`](crate::Contacts::upsert_writer).
-pub struct ContactWriter {
+/// Upserts objects in batches of up to 100. From [`Objects::upsert_writer`](crate::Objects::upsert_writer).
+pub struct UpsertWriter<T> {
     api: Arc<dyn ApiClient>,
     id_property: String,
+    object: PhantomData<T>,
 }
 
-impl ContactWriter {
+impl<T: ObjectType> UpsertWriter<T> {
     pub(super) fn new(api: Arc<dyn ApiClient>, id_property: String) -> Self {
-        Self { api, id_property }
+        Self { api, id_property, object: PhantomData }
     }
 }
 
-impl fmt::Debug for ContactWriter {
+impl<T: ObjectType> fmt::Debug for UpsertWriter<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ContactWriter").field("id_property", &self.id_property).finish_non_exhaustive()
+        f.debug_struct("UpsertWriter")
+            .field("type", &T::NAME)
+            .field("id_property", &self.id_property)
+            .finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl BulkWriter for ContactWriter {
-    type Item = ContactInput;
-    type Receipt = Upserted;
+impl<T: ObjectType> BulkWriter for UpsertWriter<T> {
+    type Item = UpsertInput<T>;
+    type Receipt = T::Upserted;
 
     fn limits(&self) -> BulkLimits {
         BulkLimits::items(MAX_BATCH)
     }
 
-    fn size(&self, item: &ContactInput) -> usize {
+    fn size(&self, item: &UpsertInput<T>) -> usize {
         // Quotes, commas and the fixed members around each input.
         let properties: usize =
             item.properties.iter().map(|(name, value)| name.len() + value.len() + 6).sum();
         80 + self.id_property.len() + item.id.len() + properties
     }
 
-    async fn write(&self, items: &[ContactInput]) -> Result<BulkOutcome<Upserted>> {
+    async fn write(&self, items: &[UpsertInput<T>]) -> Result<BulkOutcome<T::Upserted>> {
         upsert(&*self.api, &self.id_property, items).await
     }
 }

@@ -1,11 +1,12 @@
-use crate::model::contact::{Contact, RawPage, SearchPage};
-use crate::operations;
+use crate::model::object::{CrmObject, ObjectType, SearchPage};
+use crate::model::page::RawPage;
 use martlet_base::Timestamp;
 use martlet_core::{
     ApiClient, Call, ErrorKind, Operation, Page, Pager, Paging, Position, Response, ResponseMeta, Result,
 };
 use serde::Serialize;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// No search hands out more results than this; what lies behind must be searched for by another filter.
@@ -91,20 +92,21 @@ struct Body {
     after: Option<String>,
 }
 
-/// Searches for contacts. From [`Contacts::search`](crate::Contacts::search). Filters must all match, unless
+/// Searches for objects. From [`Objects::search`](crate::Objects::search). Filters must all match, unless
 /// [`or`](Self::or) begins another group.
 ///
-/// What was written is found only some seconds later (unconfirmed), and archived contacts never are.
+/// What was written is found only some seconds later (unconfirmed), and archived objects never are.
 #[derive(Clone)]
 #[must_use = "a request does nothing until it is sent"]
-pub struct SearchContacts {
+pub struct SearchObjects<T> {
     api: Arc<dyn ApiClient>,
     body: Body,
+    object: PhantomData<T>,
 }
 
 const ID: &str = "hs_object_id";
 
-impl SearchContacts {
+impl<T: ObjectType> SearchObjects<T> {
     const MAX_LIMIT: u32 = 200;
 
     pub(crate) fn new(api: Arc<dyn ApiClient>) -> Self {
@@ -115,10 +117,10 @@ impl SearchContacts {
             limit: Self::MAX_LIMIT,
             after: None,
         };
-        Self { api, body }
+        Self { api, body, object: PhantomData }
     }
 
-    /// Contacts whose `property` compares to `value` as `operator` says. Dates are compared as milliseconds since 1970, in
+    /// Objects whose `property` compares to `value` as `operator` says. Dates are compared as milliseconds since 1970, in
     /// digits.
     pub fn filter(
         self,
@@ -134,7 +136,7 @@ impl SearchContacts {
         })
     }
 
-    /// Contacts whose `property` is one of `values`.
+    /// Objects whose `property` is one of `values`.
     pub fn any_of(
         self,
         property: impl Into<String>,
@@ -149,18 +151,19 @@ impl SearchContacts {
         })
     }
 
-    /// Contacts that have a value in `property`, or have none.
+    /// Objects that have a value in `property`, or have none.
     pub fn has(self, property: impl Into<String>, has: bool) -> Self {
         let operator = if has { "HAS_PROPERTY" } else { "NOT_HAS_PROPERTY" };
         self.push(Filter { property_name: property.into(), operator, value: None, values: None })
     }
 
-    /// Contacts that were changed at `since` or later (`lastmodifieddate`, in milliseconds).
+    /// Those that were changed at `since` or later (`lastmodifieddate` of contacts, `hs_lastmodifieddate` of all others; in
+    /// milliseconds).
     pub fn modified_since(self, since: Timestamp) -> Self {
-        self.filter("lastmodifieddate", FilterOperator::Gte, since.as_millis())
+        self.filter(T::MODIFIED, FilterOperator::Gte, since.as_millis())
     }
 
-    /// Begins another group of filters: a contact is found when all filters of any group match. HubSpot takes six groups.
+    /// Begins another group of filters: an object is found when all filters of any group match. HubSpot takes six groups.
     pub fn or(mut self) -> Self {
         if self.body.filter_groups.last().is_some_and(|group| !group.filters.is_empty()) {
             self.body.filter_groups.push(FilterGroup::default());
@@ -174,13 +177,13 @@ impl SearchContacts {
         self
     }
 
-    /// The properties to read, by internal name; HubSpot's choice of six unless said.
+    /// The properties to read, by internal name; HubSpot's choice unless said (of contacts, six).
     pub fn properties(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         self.body.properties = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
         self
     }
 
-    /// Contacts per page, 1 to 200 (the default).
+    /// Objects per page, 1 to 200 (the default).
     pub fn limit(mut self, limit: u32) -> Self {
         self.body.limit = limit.clamp(1, Self::MAX_LIMIT);
         self
@@ -196,7 +199,7 @@ impl SearchContacts {
     ///
     /// # Errors
     /// [`Rejected`](ErrorKind::Rejected) for a page beyond [`SEARCH_CAP`], or what kept it from being read.
-    pub async fn send(self) -> Result<SearchPage> {
+    pub async fn send(self) -> Result<SearchPage<T>> {
         self.send_with_meta().await.map(|(page, _)| page)
     }
 
@@ -204,10 +207,10 @@ impl SearchContacts {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub async fn send_with_meta(mut self) -> Result<(SearchPage, ResponseMeta)> {
+    pub async fn send_with_meta(mut self) -> Result<(SearchPage<T>, ResponseMeta)> {
         self.tidy();
-        let response = self.api.execute(Call::new(operations::SEARCH).json(&self.body)).await?;
-        let mut page: RawPage = response.json()?;
+        let response = self.api.execute(Call::new(T::OPERATIONS.search).json(&self.body)).await?;
+        let mut page: RawPage<CrmObject<T>> = response.json()?;
         let (total, next) = (page.total.unwrap_or_default(), page.next());
         Ok((SearchPage { total, results: page.results, next }, response.meta().clone()))
     }
@@ -215,19 +218,19 @@ impl SearchContacts {
     /// Reads all of them, page by page, **however many match**.
     ///
     /// Without a [`sort`](Self::sort) they come in the order of their ids, and each page asks for ids greater than the last
-    /// one seen: so the cap of 10,000 results never comes near, thousands of contacts with the same date do no harm, and a
-    /// contact that leaves the result while it is read (it was changed or archived) shifts nobody past a page boundary.
+    /// one seen: so the cap of 10,000 results never comes near, thousands of objects with the same date do no harm, and a
+    /// object that leaves the result while it is read (it was changed or archived) shifts nobody past a page boundary.
     ///
     /// With a sort of your own the cap holds: the pager ends with an error ([`Rejected`](ErrorKind::Rejected)) when more than
-    /// [`SEARCH_CAP`] contacts match, after it gave the ones before.
-    pub fn pager(mut self) -> Pager<Contact> {
+    /// [`SEARCH_CAP`] objects match, after it gave the ones before.
+    pub fn pager(mut self) -> Pager<CrmObject<T>> {
         self.tidy();
         self.body.after = None;
         let sorted = !self.body.sorts.is_empty();
         if !sorted {
             self.body.sorts = vec![Sort { property_name: ID.to_owned(), direction: Direction::Ascending }];
         }
-        Pager::new(self.api, SearchPaging { body: self.body, sorted })
+        Pager::new(self.api, SearchPaging { body: self.body, sorted, object: self.object })
     }
 
     fn push(mut self, filter: Filter) -> Self {
@@ -244,11 +247,12 @@ impl SearchContacts {
     }
 }
 
-impl fmt::Debug for SearchContacts {
+impl<T: ObjectType> fmt::Debug for SearchObjects<T> {
     /// Without the values compared to: they may be personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let filters = self.body.filter_groups.iter().flat_map(|group| &group.filters);
-        f.debug_struct("SearchContacts")
+        f.debug_struct("SearchObjects")
+            .field("type", &T::NAME)
             .field("by", &filters.map(|f| f.property_name.as_str()).collect::<Vec<_>>())
             .field("sorts", &self.body.sorts)
             .field("properties", &self.body.properties)
@@ -256,14 +260,15 @@ impl fmt::Debug for SearchContacts {
     }
 }
 
-struct SearchPaging {
+struct SearchPaging<T> {
     body: Body,
     sorted: bool,
+    object: PhantomData<T>,
 }
 
-impl Paging<Contact> for SearchPaging {
+impl<T: ObjectType> Paging<CrmObject<T>> for SearchPaging<T> {
     fn operation(&self) -> &Operation {
-        &operations::SEARCH
+        &T::OPERATIONS.search
     }
 
     fn filter(&self) -> String {
@@ -289,20 +294,20 @@ impl Paging<Contact> for SearchPaging {
             }
             _ => {}
         }
-        Call::new(operations::SEARCH).json(&body)
+        Call::new(T::OPERATIONS.search).json(&body)
     }
 
-    fn page(&self, _position: &Position, response: &Response) -> Result<Page<Contact>> {
-        let mut page: RawPage = response.json()?;
+    fn page(&self, _position: &Position, response: &Response) -> Result<Page<CrmObject<T>>> {
+        let mut page: RawPage<CrmObject<T>> = response.json()?;
         let after = page.next();
         let next = match (&after, self.sorted) {
             (None, _) => None,
             (Some(after), true) => Some(after.clone()),
             // The id is a number: what HubSpot compares it as. An id that is none would make the filter mean something else.
-            (Some(_), false) => match page.results.last().map(|contact| contact.id.as_str()) {
+            (Some(_), false) => match page.results.last().map(|object| object.id.as_str()) {
                 Some(last) if last.parse::<u64>().is_ok() => Some(last.to_owned()),
                 _ => {
-                    let message = "the search has a next page, but its last contact has no numeric id";
+                    let message = "the search has a next page, but its last object has no numeric id";
                     return Err(response.error(ErrorKind::Decode, message));
                 }
             },

@@ -1,15 +1,17 @@
-//! The contacts of the simulated account: seeded ones, and what was written over them.
+//! The objects of one type of the simulated account: seeded contacts, and what was written over them; or written ones only.
 
+use super::properties::Definition;
 use super::reply::Failure;
 use super::seed;
 use martlet_base::Timestamp;
+use martlet_testkit::SimWrite;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// Internal name, label, type, field type.
-pub(super) const PROPERTIES: &[(&str, &str, &str, &str)] = &[
+const CONTACT_PROPERTIES: &[(&str, &str, &str, &str)] = &[
     ("email", "Email", "string", "text"),
     ("firstname", "First Name", "string", "text"),
     ("lastname", "Last Name", "string", "text"),
@@ -27,11 +29,81 @@ pub(super) const PROPERTIES: &[(&str, &str, &str, &str)] = &[
     ("lastmodifieddate", "Last Modified Date", "datetime", "date"),
 ];
 
-pub(super) fn kind_of(name: &str) -> Option<&'static str> {
-    PROPERTIES.iter().find(|(known, ..)| *known == name).map(|(_, _, kind, _)| *kind)
+const COMPANY_PROPERTIES: &[(&str, &str, &str, &str)] = &[
+    ("name", "Company name", "string", "text"),
+    ("domain", "Company Domain Name", "string", "text"),
+    ("city", "City", "string", "text"),
+    ("industry", "Industry", "enumeration", "select"),
+    ("numberofemployees", "Number of Employees", "number", "number"),
+    ("hs_object_id", "Record ID", "number", "number"),
+    ("createdate", "Create Date", "datetime", "date"),
+    ("hs_lastmodifieddate", "Last Modified Date", "datetime", "date"),
+];
+
+const DEAL_PROPERTIES: &[(&str, &str, &str, &str)] = &[
+    ("dealname", "Deal Name", "string", "text"),
+    ("dealstage", "Deal Stage", "enumeration", "radio"),
+    ("pipeline", "Pipeline", "enumeration", "select"),
+    ("amount", "Amount", "number", "number"),
+    ("closedate", "Close Date", "datetime", "date"),
+    ("hs_object_id", "Record ID", "number", "number"),
+    ("createdate", "Create Date", "datetime", "date"),
+    ("hs_lastmodifieddate", "Last Modified Date", "datetime", "date"),
+];
+
+/// A type of objects.
+#[derive(Debug)]
+pub(super) struct Kind {
+    pub(super) name: &'static str,
+    /// Internal name, label, type, field type.
+    pub(super) properties: &'static [(&'static str, &'static str, &'static str, &'static str)],
+    /// What a request that names no properties gets.
+    pub(super) shown: &'static [&'static str],
+    /// The property with the date of the last change.
+    pub(super) modified: &'static str,
+    /// What a search's `query` looks at.
+    pub(super) searched: &'static [&'static str],
+    /// The group of its properties.
+    pub(super) group: &'static str,
 }
 
-/// A contact that was written; it replaces the seeded one of the same id.
+pub(super) static CONTACTS: Kind = Kind {
+    name: "contacts",
+    properties: CONTACT_PROPERTIES,
+    shown: &["createdate", "email", "firstname", "hs_object_id", "lastmodifieddate", "lastname"],
+    modified: "lastmodifieddate",
+    searched: &["email", "firstname", "lastname"],
+    group: "contactinformation",
+};
+
+pub(super) static COMPANIES: Kind = Kind {
+    name: "companies",
+    properties: COMPANY_PROPERTIES,
+    shown: &["createdate", "domain", "hs_lastmodifieddate", "hs_object_id", "name"],
+    modified: "hs_lastmodifieddate",
+    searched: &["name", "domain"],
+    group: "companyinformation",
+};
+
+pub(super) static DEALS: Kind = Kind {
+    name: "deals",
+    properties: DEAL_PROPERTIES,
+    shown: &[
+        "amount",
+        "closedate",
+        "createdate",
+        "dealname",
+        "dealstage",
+        "hs_lastmodifieddate",
+        "hs_object_id",
+        "pipeline",
+    ],
+    modified: "hs_lastmodifieddate",
+    searched: &["dealname"],
+    group: "dealinformation",
+};
+
+/// An object that was written; it replaces the seeded one of the same id.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Stored {
     pub(super) properties: BTreeMap<String, String>,
@@ -45,6 +117,9 @@ pub(super) struct Stored {
 
 #[derive(Debug)]
 pub(super) struct Data {
+    kind: &'static Kind,
+    /// The account's own properties.
+    definitions: Vec<Definition>,
     seed: u64,
     living: u64,
     seeded: u64,
@@ -121,7 +196,7 @@ impl Object<'_> {
         Some(match (name, *self) {
             ("hs_object_id", _) => self.id().to_string().into(),
             ("createdate", _) => iso(self.created()).into(),
-            ("lastmodifieddate", _) => iso(self.modified()).into(),
+            ("lastmodifieddate" | "hs_lastmodifieddate", _) => iso(self.modified()).into(),
             (_, Self::Seeded { seed, index, .. }) => seed::text(seed, index, name)?,
             (_, Self::Stored(_, stored)) => stored.properties.get(name)?.as_str().into(),
         })
@@ -130,7 +205,7 @@ impl Object<'_> {
     fn to_stored(self) -> Stored {
         let properties = match self {
             Self::Stored(_, stored) => stored.properties.clone(),
-            Self::Seeded { seed, index, .. } => PROPERTIES
+            Self::Seeded { seed, index, .. } => CONTACT_PROPERTIES
                 .iter()
                 .filter_map(|(name, ..)| {
                     Some(((*name).to_owned(), seed::text(seed, index, name)?.into_owned()))
@@ -148,9 +223,17 @@ impl Object<'_> {
 }
 
 impl Data {
-    pub(super) fn new(seed: u64, living: u64, one_date: bool, search_lag: Duration) -> Self {
+    pub(super) fn new(
+        kind: &'static Kind,
+        seed: u64,
+        living: u64,
+        one_date: bool,
+        search_lag: Duration,
+    ) -> Self {
         let seeded = living + seed::archived_contacts(living);
         Self {
+            kind,
+            definitions: Vec::new(),
             seed,
             living,
             seeded,
@@ -160,6 +243,51 @@ impl Data {
             stored: BTreeMap::new(),
             emails: HashMap::new(),
         }
+    }
+
+    /// `count` objects of a type that has no seeded ones.
+    pub(super) fn filled(kind: &'static Kind, seed: u64, count: u64, search_lag: Duration) -> Self {
+        let mut data = Self::new(kind, seed, 0, false, search_lag);
+        for index in 0..count {
+            let at = seed::created(seed, index);
+            let stored = Stored {
+                properties: seed::plain(kind.name, seed, index),
+                created: at,
+                modified: at,
+                archived: None,
+                merged_into: None,
+            };
+            data.put(seed::id(seed, index), stored);
+        }
+        data
+    }
+
+    pub(super) fn kind(&self) -> &'static Kind {
+        self.kind
+    }
+
+    pub(super) fn definitions(&self) -> &[Definition] {
+        &self.definitions
+    }
+
+    pub(super) fn define(&mut self, definition: Definition) {
+        self.definitions.retain(|known| known.name != definition.name);
+        self.definitions.push(definition);
+    }
+
+    /// The type of a property.
+    pub(super) fn kind_of(&self, name: &str) -> Option<&'static str> {
+        let built_in = self.kind.properties.iter().find(|(known, ..)| *known == name);
+        let built_in = built_in.map(|(_, _, kind, _)| *kind);
+        built_in.or_else(|| self.definition(name).map(Definition::static_kind))
+    }
+
+    fn definition(&self, name: &str) -> Option<&Definition> {
+        self.definitions.iter().find(|definition| definition.name == name)
+    }
+
+    fn is_unique(&self, name: &str) -> bool {
+        self.definition(name).is_some_and(|definition| definition.has_unique_value)
     }
 
     /// How many contacts were seeded to live.
@@ -187,7 +315,8 @@ impl Data {
     pub(super) fn find(&self, id: &str, by: &str) -> Result<Option<Object<'_>>, Failure> {
         let found = match by {
             "" | "hs_object_id" => id.parse().ok().and_then(|id| self.get(id)),
-            "email" => self.by_email(id),
+            "email" if self.kind.name == CONTACTS.name => self.by_email(id),
+            own if self.is_unique(own) => self.by_unique(own, id),
             other => {
                 return Err(Failure::invalid(format!(
                     "Property '{other}' is not a unique identifier property"
@@ -195,6 +324,12 @@ impl Data {
             }
         };
         Ok(found.filter(Object::is_living))
+    }
+
+    /// Only written objects have values of the account's own properties.
+    fn by_unique(&self, name: &str, value: &str) -> Option<Object<'_>> {
+        let mut living = self.stored.iter().map(|(id, stored)| Object::Stored(*id, stored));
+        living.find(|object| object.is_living() && object.text(name).is_some_and(|text| text == value))
     }
 
     fn by_email(&self, email: &str) -> Option<Object<'_>> {
@@ -273,10 +408,17 @@ impl Data {
             },
         };
         for (name, value) in properties {
-            if kind_of(name).is_none() {
+            if self.kind_of(name).is_none() {
                 return Err(Failure::invalid(format!("Property \"{name}\" does not exist")));
             }
             let Some(value) = value else { continue };
+            if self.is_unique(name)
+                && let Some(other) = self.by_unique(name, value).map(|object| object.id())
+                && Some(other) != id
+            {
+                let message = format!("{value} is already the value of {name} of the object {other}");
+                return Err(Failure::new(409, "CONFLICT", message));
+            }
             if name == "email" && !value.is_empty() {
                 // As lax as HubSpot: mail platforms refuse more than this.
                 if value.contains(char::is_whitespace) || !value.contains('@') {
@@ -384,7 +526,15 @@ impl Data {
         self.stored.insert(id, stored);
     }
 
-    pub(super) fn stored(&self, id: u64) -> Option<&Stored> {
+    /// An object that was written, as it is stored with a reply.
+    pub(super) fn stored_write(&self, id: u64) -> SimWrite {
+        let stored = self.stored(id).expect("it was just written");
+        let key =
+            if self.kind.name == CONTACTS.name { id.to_string() } else { format!("{}/{id}", self.kind.name) };
+        SimWrite::put(key, serde_json::to_vec(stored).expect("texts and numbers serialise as JSON"))
+    }
+
+    fn stored(&self, id: u64) -> Option<&Stored> {
         self.stored.get(&id)
     }
 }

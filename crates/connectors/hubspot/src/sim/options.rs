@@ -12,6 +12,10 @@ use std::time::Duration;
 pub struct SimOptions {
     /// Living contacts; another half a percent is archived.
     pub contacts: u64,
+    /// Companies.
+    pub companies: u64,
+    /// Deals.
+    pub deals: u64,
     /// The seed of all of them.
     pub seed: u64,
     /// Requests in any [`window`](Self::window), searches apart.
@@ -43,10 +47,12 @@ pub struct SimOptions {
 }
 
 impl Default for SimOptions {
-    /// 1,000 contacts of seed 42, the limits of the free plan, the token `pat-sim`, and no trouble of any kind.
+    /// 1,000 contacts, 50 companies and 50 deals of seed 42, the limits of the free plan, the token `pat-sim`, and no trouble of any kind.
     fn default() -> Self {
         Self {
             contacts: 1_000,
+            companies: 50,
+            deals: 50,
             seed: 42,
             per_ten_seconds: 100,
             window: Duration::from_secs(10),
@@ -82,6 +88,8 @@ impl fmt::Debug for SimOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimOptions")
             .field("contacts", &self.contacts)
+            .field("companies", &self.companies)
+            .field("deals", &self.deals)
             .field("seed", &self.seed)
             .field("per_ten_seconds", &self.per_ten_seconds)
             .field("window", &self.window)
@@ -176,11 +184,11 @@ pub struct SimStats {
     /// of the last window over the limit, averaged; 1 when it was shorter. A reading begins with a request for the first page.
     /// Pauses that a 429 of the fault plan ordered are left out.
     pub quota_use_ratio: f64,
-    /// Contacts given out by lists.
+    /// Objects given out by lists.
     pub listed: u64,
     /// Searches.
     pub searches: u64,
-    /// Contacts created, changed or archived by requests.
+    /// Objects created, changed or archived by requests.
     pub written: u64,
     /// How often each kind of fault was met, by [`FaultKind::name`].
     pub faults: BTreeMap<String, u64>,

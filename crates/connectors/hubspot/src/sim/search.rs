@@ -1,6 +1,6 @@
 //! Filters and sorting of the search endpoint.
 
-use super::data::{Data, Object, kind_of};
+use super::data::{Data, Object};
 use super::reply::Failure;
 use crate::model::time;
 use serde::Deserialize;
@@ -91,7 +91,9 @@ impl Operand {
             // Without a detour through text: every contact is looked at in every search.
             "hs_object_id" => return Some(Self::Number(object.id() as f64)),
             "createdate" => return Some(Self::Number(object.created() as f64)),
-            "lastmodifieddate" => return Some(Self::Number(object.modified() as f64)),
+            "lastmodifieddate" | "hs_lastmodifieddate" => {
+                return Some(Self::Number(object.modified() as f64));
+            }
             _ => {}
         }
         Self::of(kind, &object.text(name)?).ok()
@@ -122,10 +124,11 @@ enum Rule {
 }
 
 impl<'r> Test<'r> {
-    fn new(filter: &'r Filter) -> Result<Self, Failure> {
+    fn new(data: &Data, filter: &'r Filter) -> Result<Self, Failure> {
         let name = filter.property_name.as_str();
-        let kind =
-            kind_of(name).ok_or_else(|| Failure::invalid(format!("Property '{name}' does not exist")))?;
+        let kind = data
+            .kind_of(name)
+            .ok_or_else(|| Failure::invalid(format!("Property '{name}' does not exist")))?;
         let operand = || {
             let value = filter
                 .value
@@ -197,7 +200,9 @@ impl SearchRequest {
             if group.filters.is_empty() {
                 return Err(Failure::invalid("filters must not be empty"));
             }
-            groups.push(group.filters.iter().map(Test::new).collect::<Result<Vec<_>, _>>()?);
+            groups.push(
+                group.filters.iter().map(|filter| Test::new(data, filter)).collect::<Result<Vec<_>, _>>()?,
+            );
         }
         let query = self.query.as_deref().map(str::to_lowercase).filter(|query| !query.is_empty());
         // What all groups ask of the id: a later slice need not look at the contacts of the earlier ones.
@@ -205,12 +210,13 @@ impl SearchRequest {
         let matching = data.searched_after(floor, now).filter(|object| {
             (groups.is_empty() || groups.iter().any(|tests| tests.iter().all(|test| test.matches(object))))
                 && query.as_ref().is_none_or(|query| {
-                    ["email", "firstname", "lastname"]
+                    data.kind()
+                        .searched
                         .iter()
                         .any(|name| object.text(name).is_some_and(|text| text.to_lowercase().contains(query)))
                 })
         });
-        let (total, objects) = match self.order()? {
+        let (total, objects) = match self.order(data)? {
             // The natural order: only the page is kept.
             None => {
                 let (mut total, mut page) = (0, Vec::with_capacity(limit));
@@ -240,7 +246,7 @@ impl SearchRequest {
     }
 
     /// `None` for ascending ids.
-    fn order(&self) -> Result<Option<(&str, &'static str, bool)>, Failure> {
+    fn order(&self, data: &Data) -> Result<Option<(&str, &'static str, bool)>, Failure> {
         let (name, descending) = match self.sorts.first() {
             None => return Ok(None),
             Some(SortOrName::Name(name)) => (name.trim_start_matches('-'), name.starts_with('-')),
@@ -251,8 +257,9 @@ impl SearchRequest {
         if name == "hs_object_id" && !descending {
             return Ok(None);
         }
-        let kind =
-            kind_of(name).ok_or_else(|| Failure::invalid(format!("Property '{name}' does not exist")))?;
+        let kind = data
+            .kind_of(name)
+            .ok_or_else(|| Failure::invalid(format!("Property '{name}' does not exist")))?;
         Ok(Some((name, kind, descending)))
     }
 }

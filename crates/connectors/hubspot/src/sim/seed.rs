@@ -3,6 +3,7 @@
 
 use martlet_base::Timestamp;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// Ids begin here and ascend by 1 to 13: numeric text, of different lengths, not dense.
 const FIRST_ID: u64 = 51;
@@ -65,6 +66,8 @@ const COMPANIES: &[&str] = &[
 ];
 const STAGES: &[&str] =
     &["subscriber", "lead", "marketingqualifiedlead", "opportunity", "customer", "evangelist"];
+const DEAL_STAGES: &[&str] =
+    &["appointmentscheduled", "qualifiedtobuy", "contractsent", "closedwon", "closedlost"];
 const COLORS: &[&str] = &["teal", "crimson", "ochre", "indigo", "vert émeraude", "青"];
 const TIERS: &[&str] = &["bronze", "silver", "gold", "platinum"];
 const CITIES: &[&str] =
@@ -211,6 +214,25 @@ pub(super) fn text(seed: u64, index: u64, name: &str) -> Option<Cow<'static, str
         "hs_email_optout" if h(25) % 10 != 0 => "false".into(),
         _ => return None,
     })
+}
+
+/// The properties of a company or deal: few and plain, unlike the contacts'.
+pub(super) fn plain(kind: &str, seed: u64, index: u64) -> BTreeMap<String, String> {
+    let name = pick(COMPANIES, seed, index, 30);
+    let city = pick(CITIES, seed, index, 31);
+    let pairs = match kind {
+        "companies" => [
+            ("name", format!("{name} {index}")),
+            ("domain", format!("company{index}.example.com")),
+            ("city", city.to_owned()),
+        ],
+        _ => [
+            ("dealname", format!("{name}: deal {index}")),
+            ("dealstage", pick(DEAL_STAGES, seed, index, 32).to_owned()),
+            ("amount", (hash(seed, index, 33) % 100_000).to_string()),
+        ],
+    };
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 #[cfg(test)]

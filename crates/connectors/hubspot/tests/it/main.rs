@@ -6,6 +6,7 @@ mod answers;
 mod facts;
 mod kit;
 mod npm;
+mod objects;
 mod reading;
 mod simulator;
 mod source;
