@@ -1,0 +1,565 @@
+//! Group commit: whatever is waiting is read in one or two round trips, decided in memory one batch after the other, and
+//! applied by one script, which does nothing when somebody else wrote meanwhile what had been read.
+
+use crate::error::corrupt;
+use crate::keys::{CELLS, LEASES, QueueKeys, sequence_of};
+use crate::load::{self, Applied, Change, TRIES, apply, ask, fields, list, number};
+use crate::receive::{self, Receive};
+use crate::rows::{
+    decode_cell, decode_item, encode_cell, encode_item, order_id, order_member, order_prefix, ready_score,
+};
+use crate::store::Inner;
+use martlet_base::{ClockHold, Rng, Timestamp};
+use martlet_store::engine::{Changes, Engine, Item, Place};
+use martlet_store::{
+    CellKey, Committed, MessageId, QueueName, StoreError, StoreErrorKind, Version, Write, WriteBatch,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// At most so many commits and so many bytes are applied by one script: the server does nothing else meanwhile.
+const GROUP_COMMITS: usize = 128;
+const GROUP_BYTES: usize = 8 << 20;
+
+/// What has expired is removed this often, and this much at a time.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const SWEEP_ROWS: i64 = 256;
+
+/// A request. The hold is released when it was answered.
+pub(crate) struct Job {
+    pub(crate) work: Work,
+    pub(crate) hold: ClockHold,
+}
+
+pub(crate) enum Work {
+    Commit { batch: WriteBatch, reply: oneshot::Sender<Result<Committed, StoreError>> },
+    Receive(Receive),
+}
+
+/// Works until the store is closed and everything that was sent before is done.
+pub(crate) async fn run(inner: Arc<Inner>, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    let real = martlet_base::Clock::system();
+    let rng = Rng::system();
+    let (mut swept, mut next) = (real.now(), None);
+    loop {
+        let first = match next.take() {
+            Some(job) => job,
+            None => match jobs.recv().await {
+                Some(job) => job,
+                None => return,
+            },
+        };
+        let Job { work, hold } = first;
+        match work {
+            Work::Receive(receive) => receive::run(&inner, receive, &rng).await,
+            Work::Commit { batch, reply } => {
+                let mut bytes = size(&batch);
+                let (mut batches, mut replies) = (vec![batch], vec![(reply, hold)]);
+                while batches.len() < GROUP_COMMITS && bytes < GROUP_BYTES {
+                    match jobs.try_recv() {
+                        Ok(Job { work: Work::Commit { batch, reply }, hold }) => {
+                            bytes += size(&batch);
+                            batches.push(batch);
+                            replies.push((reply, hold));
+                        }
+                        Ok(other) => {
+                            next = Some(other);
+                            break;
+                        }
+                        Err(_) => break,
+                    }
+                }
+                let sweep = real.now().since(swept) >= SWEEP_EVERY;
+                if sweep {
+                    swept = real.now();
+                }
+                let results = commit(&inner, &batches, sweep, &rng).await;
+                for ((reply, hold), result) in replies.into_iter().zip(results) {
+                    // Nobody listens any more when the future was dropped: the commit stands all the same.
+                    let _ = reply.send(result);
+                    drop(hold);
+                }
+            }
+        }
+    }
+}
+
+fn size(batch: &WriteBatch) -> usize {
+    let payload = |write: &Write| match write {
+        Write::PutCell { value, .. } => value.len(),
+        Write::Enqueue { message, .. } => message.body.len(),
+        Write::Edit { body, .. } => body.len(),
+        Write::Restore { item, .. } => item.message.body.len(),
+        _ => 0,
+    };
+    batch.writes().iter().map(|write| payload(write) + 64).sum()
+}
+
+type Results = Vec<Result<Committed, StoreError>>;
+
+async fn commit(inner: &Inner, batches: &[WriteBatch], sweep: bool, rng: &Rng) -> Results {
+    let all = |error: StoreError| batches.iter().map(|_| Err(error.clone())).collect();
+    for tries in 0..TRIES {
+        match attempt(inner, batches, sweep).await {
+            Ok(Some(results)) => return results,
+            // Each time somebody else got something done; a pause lets them not collide again.
+            Ok(None) => give_way(rng, tries).await,
+            Err(error) => return all(error),
+        }
+    }
+    all(too_busy())
+}
+
+pub(crate) fn too_busy() -> StoreError {
+    let detail = "other processes write to the same keys all the time";
+    StoreError::new(StoreErrorKind::Unavailable, detail).not_applied()
+}
+
+pub(crate) async fn give_way(rng: &Rng, tries: usize) {
+    let ceiling = 100_u64 << tries.min(6);
+    martlet_base::Clock::system().sleep(Duration::from_micros(rng.below(ceiling))).await;
+}
+
+/// What a group names.
+#[derive(Default)]
+struct Named<'a> {
+    cells: BTreeSet<&'a CellKey>,
+    leases: BTreeSet<&'a CellKey>,
+    queues: BTreeMap<&'a QueueName, NamedQueue<'a>>,
+    enqueued: u64,
+}
+
+#[derive(Default)]
+struct NamedQueue<'a> {
+    messages: BTreeSet<u64>,
+    dedup: BTreeSet<&'a str>,
+    order: BTreeSet<String>,
+    /// Writes that may let a blocked message go on.
+    moves: isize,
+}
+
+impl<'a> Named<'a> {
+    fn of(batches: &'a [WriteBatch]) -> Self {
+        let mut named = Self::default();
+        for write in batches.iter().flat_map(WriteBatch::writes) {
+            named.add(write);
+        }
+        named
+    }
+
+    fn message(&mut self, queue: &'a QueueName, id: MessageId) {
+        let queue = self.queues.entry(queue).or_default();
+        queue.messages.insert(id.as_u64());
+        queue.moves += 1;
+    }
+
+    fn add(&mut self, write: &'a Write) {
+        match write {
+            Write::PutCell { key, .. } | Write::DeleteCell { key, .. } | Write::CheckCell { key, .. } => {
+                self.cells.insert(key);
+            }
+            Write::CheckFence { fence } => drop(self.leases.insert(fence.key())),
+            Write::Enqueue { queue, message } => {
+                self.enqueued += 1;
+                let queue = self.queues.entry(queue).or_default();
+                queue.dedup.extend(message.dedup.as_deref());
+                queue.order.extend(message.order_key.clone());
+            }
+            Write::Restore { queue, item } => {
+                self.enqueued += 1;
+                self.queues.entry(queue).or_default().order.extend(item.message.order_key.clone());
+            }
+            Write::Ack { receipt }
+            | Write::RetryAt { receipt, .. }
+            | Write::Heartbeat { receipt, .. }
+            | Write::Bury { receipt, .. } => self.message(receipt.queue(), receipt.message()),
+            Write::Edit { queue, message, .. }
+            | Write::Replay { queue, message, .. }
+            | Write::Discard { queue, message } => self.message(queue, *message),
+            _ => {}
+        }
+    }
+
+    /// The counters of what it names.
+    fn counters(&self) -> Vec<String> {
+        let cells = (!self.cells.is_empty()).then(|| CELLS.to_owned());
+        let leases = (!self.leases.is_empty()).then(|| LEASES.to_owned());
+        cells.into_iter().chain(leases).chain(self.queues.keys().map(|name| sequence_of(name))).collect()
+    }
+}
+
+/// `None`: somebody else was faster, and nothing was done.
+async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<Option<Results>, StoreError> {
+    let mut named = Named::of(batches);
+    let keys = &inner.keys;
+    let counters = named.counters();
+
+    let mut pipe = redis::pipe();
+    pipe.atomic();
+    pipe.cmd("TIME");
+    pipe.hincr(&keys.numbers, "version", batches.len());
+    pipe.hincr(&keys.numbers, "message", named.enqueued);
+    pipe.cmd("HMGET").arg(&keys.sequence).arg("none").arg(&counters);
+    let cells: Vec<&str> = named.cells.iter().map(|key| key.as_str()).collect();
+    if !cells.is_empty() {
+        pipe.cmd("HMGET").arg(&keys.cells).arg(&cells);
+    }
+    let leases: Vec<&str> = named.leases.iter().map(|key| key.as_str()).collect();
+    if !leases.is_empty() {
+        pipe.cmd("HMGET").arg(&keys.leases).arg(&leases);
+    }
+    for (name, queue) in &named.queues {
+        let keys = keys.queue(name);
+        if !queue.messages.is_empty() {
+            pipe.cmd("HMGET").arg(&keys.items).arg(queue.messages.iter().collect::<Vec<_>>());
+        }
+        if !queue.dedup.is_empty() {
+            pipe.cmd("HMGET").arg(&keys.dedup).arg(queue.dedup.iter().collect::<Vec<_>>());
+        }
+    }
+    let mut answers = ask(&inner.conn, &pipe).await?.into_iter();
+    let server = load::time(answers.next())?;
+    let now = inner.simulated().unwrap_or(server);
+    let last_version = number(answers.next())?;
+    let last_message = number(answers.next())?;
+    let mut change = Change::default();
+    for (counter, value) in counters.into_iter().zip(fields(answers.next())?.into_iter().skip(1)) {
+        let value = value.map_or(Ok("0".to_owned()), |value| load::text(&value).map(str::to_owned))?;
+        change.read.insert(counter, value);
+    }
+
+    let mut engine = Engine::new(last_message - named.enqueued + 1..=last_message);
+    let mut loaded: BTreeMap<MessageId, Item> = BTreeMap::new();
+    if !cells.is_empty() {
+        for (key, cell) in named.cells.iter().zip(fields(answers.next())?) {
+            if let Some(cell) = cell {
+                let cell = decode_cell(&cell)?;
+                engine.load_cell((*key).clone(), cell.version, cell.expires);
+            }
+        }
+    }
+    if !leases.is_empty() {
+        for (key, lease) in named.leases.iter().zip(fields(answers.next())?) {
+            if let Some(lease) = lease {
+                let token = load::text(&lease)?.split(' ').next().and_then(|token| token.parse().ok());
+                engine.load_lease((*key).clone(), token.ok_or_else(|| corrupt("not a lease"))?);
+            }
+        }
+    }
+    for (name, queue) in &mut named.queues {
+        if !queue.messages.is_empty() {
+            for (id, item) in queue.messages.iter().zip(fields(answers.next())?) {
+                if let Some(item) = item {
+                    let item = decode_item(&item)?;
+                    queue.order.extend(item.message.order_key.clone());
+                    loaded.insert(MessageId::from_u64(*id), item.clone());
+                    engine.load_message((*name).clone(), MessageId::from_u64(*id), item);
+                }
+            }
+        }
+        if !queue.dedup.is_empty() {
+            for (key, remembered) in queue.dedup.iter().zip(fields(answers.next())?) {
+                if let Some(remembered) = remembered {
+                    let (id, until) =
+                        load::text(&remembered)?.split_once(' ').ok_or_else(|| corrupt("not a dedup key"))?;
+                    let until = until.parse().map_err(|_| corrupt("not a dedup key"))?;
+                    let id = MessageId::from_u64(load::id(id.as_bytes())?);
+                    engine.load_remembered(
+                        (*name).clone(),
+                        (*key).to_owned(),
+                        id,
+                        Timestamp::from_micros(until),
+                    );
+                }
+            }
+        }
+    }
+    load_order_keys(inner, &named, &mut engine, &mut loaded).await?;
+
+    let first = last_version - batches.len() as u64;
+    let decide = |(index, batch): (usize, &WriteBatch)| {
+        engine.commit(batch.clone(), Version::from_u64(first + 1 + index as u64), now)
+    };
+    let results: Results = batches.iter().enumerate().map(decide).collect();
+    let changes = engine.changes();
+    write(inner, &mut change, &changes, &loaded, edits(batches, &results), now);
+    let touched = !changes.messages.is_empty();
+    if sweep {
+        sweep_into(inner, &mut change, now).await?;
+    }
+    if !change.is_empty()
+        && let Applied::TooLate = apply(inner, &change).await?
+    {
+        return Ok(None);
+    }
+    if touched {
+        inner.touched.notify_waiters();
+    }
+    Ok(Some(results))
+}
+
+/// For each order key: whoever is offered or in flight, and as many of the blocked ones as may be let go on.
+async fn load_order_keys(
+    inner: &Inner,
+    named: &Named<'_>,
+    engine: &mut Engine,
+    loaded: &mut BTreeMap<MessageId, Item>,
+) -> Result<(), StoreError> {
+    let mut pipe = redis::pipe();
+    let mut wanted = Vec::new();
+    for (name, queue) in &named.queues {
+        let keys = inner.keys.queue(name);
+        for order_key in &queue.order {
+            let prefix = order_prefix(order_key);
+            let (from, to) = ([b"[", &prefix[..]].concat(), [b"(", order_key.as_bytes(), b"\x01"].concat());
+            pipe.cmd("ZRANGEBYLEX")
+                .arg(&keys.order)
+                .arg(from)
+                .arg(to)
+                .arg("LIMIT")
+                .arg(0)
+                .arg(queue.moves + 1);
+            wanted.push(*name);
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let mut missing: BTreeMap<&QueueName, BTreeSet<u64>> = BTreeMap::new();
+    for (name, members) in wanted.into_iter().zip(ask(&inner.conn, &pipe).await?) {
+        for member in list(Some(members))? {
+            let id = order_id(&member).ok_or_else(|| corrupt("not a place in an order"))?;
+            if !loaded.contains_key(&MessageId::from_u64(id)) {
+                missing.entry(name).or_default().insert(id);
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut pipe = redis::pipe();
+    for (name, ids) in &missing {
+        pipe.cmd("HMGET").arg(&inner.keys.queue(name).items).arg(ids.iter().collect::<Vec<_>>());
+    }
+    for ((name, ids), items) in missing.iter().zip(ask(&inner.conn, &pipe).await?) {
+        for (id, item) in ids.iter().zip(fields(Some(items))?) {
+            // Gone meanwhile: then the script will see that something changed.
+            let Some(item) = item else { continue };
+            let item = decode_item(&item)?;
+            loaded.insert(MessageId::from_u64(*id), item.clone());
+            engine.load_message((*name).clone(), MessageId::from_u64(*id), item);
+        }
+    }
+    Ok(())
+}
+
+/// Bodies are not loaded, so that of a message that was there is only written where it was edited.
+fn edits<'a>(batches: &'a [WriteBatch], results: &Results) -> BTreeMap<MessageId, &'a [u8]> {
+    let done = batches.iter().zip(results).filter(|(_, result)| result.is_ok());
+    let edit = |write: &'a Write| match write {
+        Write::Edit { message, body, .. } => Some((*message, &**body)),
+        _ => None,
+    };
+    done.flat_map(|(batch, _)| batch.writes().iter().filter_map(edit)).collect()
+}
+
+fn write(
+    inner: &Inner,
+    change: &mut Change,
+    changes: &Changes,
+    loaded: &BTreeMap<MessageId, Item>,
+    edits: BTreeMap<MessageId, &[u8]>,
+    now: Timestamp,
+) {
+    let keys = &inner.keys;
+    for (key, cell) in &changes.cells {
+        let name = key.as_str().as_bytes();
+        change.changes.insert(CELLS.to_owned());
+        match cell {
+            Some(cell) => {
+                change.call("HSET", &keys.cells, [name, &encode_cell(cell)]);
+                change.call("ZADD", &keys.cell_order, [b"0", name]);
+                match cell.expires {
+                    Some(at) => {
+                        change.call("ZADD", &keys.cell_expiry, [at.as_micros().to_string().as_bytes(), name]);
+                    }
+                    None => change.call("ZREM", &keys.cell_expiry, [name]),
+                }
+            }
+            None => {
+                change.call("HDEL", &keys.cells, [name]);
+                change.call("ZREM", &keys.cell_order, [name]);
+                change.call("ZREM", &keys.cell_expiry, [name]);
+            }
+        }
+    }
+    let mut counts: BTreeMap<&QueueName, BTreeMap<&str, i64>> = BTreeMap::new();
+    for (id, message) in &changes.messages {
+        let queue = keys.queue(&message.queue);
+        change.changes.insert(sequence_of(&message.queue));
+        let counts = counts.entry(&message.queue).or_default();
+        if let Some(was) = message.was {
+            count(counts, was, -1);
+        }
+        let before = loaded.get(id).filter(|_| message.was.is_some());
+        place(change, &queue, *id, before, message.now.as_ref(), now);
+        let number = id.as_u64().to_string();
+        match &message.now {
+            Some(item) => {
+                count(counts, item.place, 1);
+                match (message.was, edits.get(id)) {
+                    (None, None) => {
+                        change.call("HSET", &queue.bodies, [number.as_bytes(), &item.message.body])
+                    }
+                    (_, Some(body)) => change.call("HSET", &queue.bodies, [number.as_bytes(), body]),
+                    _ => {}
+                }
+            }
+            None => change.call("HDEL", &queue.bodies, [number.as_bytes()]),
+        }
+    }
+    for ((queue, key), (id, until)) in &changes.remembered {
+        change.changes.insert(sequence_of(queue));
+        let (queue, until) = (keys.queue(queue), until.as_micros().to_string());
+        change.call("HSET", &queue.dedup, [key.as_bytes(), format!("{id} {until}").as_bytes()]);
+        change.call("ZADD", &queue.dedup_end, [until.as_bytes(), key.as_bytes()]);
+    }
+    for (queue, (enqueued, acked)) in &changes.totals {
+        change.changes.insert(sequence_of(queue));
+        let counts = counts.entry(queue).or_default();
+        *counts.entry("enqueued").or_default() += enqueued.cast_signed();
+        *counts.entry("acked").or_default() += acked.cast_signed();
+        if *enqueued > 0 {
+            change.call("ZADD", &keys.queues, [b"0", queue.as_str().as_bytes()]);
+        }
+    }
+    for (queue, counts) in counts {
+        let queue = keys.queue(queue);
+        for (name, by) in counts.into_iter().filter(|(_, by)| *by != 0) {
+            change.call("HINCRBY", &queue.counts, [name.as_bytes(), by.to_string().as_bytes()]);
+        }
+    }
+    if !changes.messages.is_empty() {
+        change.call("PUBLISH", &keys.channel, [b""]);
+    }
+}
+
+fn count(counts: &mut BTreeMap<&str, i64>, place: Place, by: i64) {
+    let mut add = |name| *counts.entry(name).or_default() += by;
+    match place {
+        Place::Buried => add("buried"),
+        Place::Blocked => {
+            add("live");
+            add("blocked");
+        }
+        Place::Waiting | Place::InFlight => add("live"),
+    }
+}
+
+/// Moves a message from where it was to where it is, in every list.
+pub(crate) fn place(
+    change: &mut Change,
+    queue: &QueueKeys,
+    id: MessageId,
+    before: Option<&Item>,
+    after: Option<&Item>,
+    now: Timestamp,
+) {
+    let number = id.as_u64().to_string();
+    let number = number.as_bytes();
+    if let Some(before) = before {
+        match before.place {
+            Place::Waiting | Place::InFlight => {
+                // Its time may have come since: then it is among the ready ones.
+                change.call("ZREM", &queue.ready, [number]);
+                change.call("ZREM", &queue.flight, [number]);
+                change.call("ZREM", &queue.delayed, [number]);
+            }
+            Place::Blocked => {}
+            Place::Buried => change.call("ZREM", &queue.buried, [number]),
+        }
+        if before.place != Place::Buried {
+            if after.is_none_or(|after| after.place == Place::Buried) {
+                change.call("ZREM", &queue.live, [number]);
+            }
+            if let Some(key) = &before.message.order_key {
+                let member = order_member(key, before.place == Place::Blocked, id.as_u64());
+                change.call("ZREM", &queue.order, [&member]);
+            }
+        }
+    }
+    let Some(item) = after else { return change.call("HDEL", &queue.items, [number]) };
+    change.call("HSET", &queue.items, [number, &encode_item(item)]);
+    let at = item.visible_at.as_micros().to_string();
+    match item.place {
+        Place::Buried => return change.call("ZADD", &queue.buried, [number, number]),
+        Place::Blocked => {}
+        Place::InFlight => change.call("ZADD", &queue.flight, [at.as_bytes(), number]),
+        Place::Waiting if item.visible_at > now => {
+            change.call("ZADD", &queue.delayed, [at.as_bytes(), number])
+        }
+        Place::Waiting => {
+            let score = ready_score(item.message.priority, id.as_u64()).to_string();
+            change.call("ZADD", &queue.ready, [score.as_bytes(), number]);
+        }
+    }
+    change.call("ZADD", &queue.live, [number, number]);
+    if let Some(key) = &item.message.order_key {
+        let member = order_member(key, item.place == Place::Blocked, id.as_u64());
+        change.call("ZADD", &queue.order, [b"0", &member]);
+    }
+}
+
+/// Removes some of what has expired, with the group's own changes. What the group itself has just written anew stays.
+async fn sweep_into(inner: &Inner, change: &mut Change, now: Timestamp) -> Result<(), StoreError> {
+    let keys = &inner.keys;
+    let now = now.as_micros().to_string();
+    let due = |pipe: &mut redis::Pipeline, key: &str| {
+        pipe.cmd("ZRANGEBYSCORE").arg(key).arg("-inf").arg(&now).arg("LIMIT").arg(0).arg(SWEEP_ROWS);
+    };
+    let mut pipe = redis::pipe();
+    pipe.atomic();
+    pipe.cmd("HMGET").arg(&keys.sequence).arg(CELLS);
+    due(&mut pipe, &keys.cell_expiry);
+    pipe.cmd("ZRANGEBYLEX").arg(&keys.queues).arg("-").arg("+").arg("LIMIT").arg(0).arg(SWEEP_ROWS);
+    let mut answers = ask(&inner.conn, &pipe).await?.into_iter();
+    let sequence = fields(answers.next())?.pop().flatten().unwrap_or_else(|| b"0".to_vec());
+    let cells = list(answers.next())?;
+    let queues = list(answers.next())?;
+    // A group that writes cells itself leaves the sweeping to another one.
+    if !cells.is_empty() && !change.changes.contains(CELLS) {
+        change.read.insert(CELLS.to_owned(), load::text(&sequence)?.to_owned());
+        change.changes.insert(CELLS.to_owned());
+        for name in cells {
+            change.call("HDEL", &keys.cells, [&name]);
+            change.call("ZREM", &keys.cell_order, [&name]);
+            change.call("ZREM", &keys.cell_expiry, [&name]);
+        }
+    }
+    for name in queues {
+        let name = QueueName::new(load::text(&name)?)?;
+        let counter = sequence_of(&name);
+        if change.changes.contains(&counter) {
+            continue;
+        }
+        let queue = keys.queue(&name);
+        let mut pipe = redis::pipe();
+        pipe.atomic();
+        pipe.cmd("HMGET").arg(&keys.sequence).arg(&counter);
+        due(&mut pipe, &queue.dedup_end);
+        let mut answers = ask(&inner.conn, &pipe).await?.into_iter();
+        let sequence = fields(answers.next())?.pop().flatten().unwrap_or_else(|| b"0".to_vec());
+        let forgotten = list(answers.next())?;
+        if !forgotten.is_empty() {
+            change.read.insert(counter.clone(), load::text(&sequence)?.to_owned());
+            change.changes.insert(counter);
+            for key in forgotten {
+                change.call("HDEL", &queue.dedup, [&key]);
+                change.call("ZREM", &queue.dedup_end, [&key]);
+            }
+        }
+    }
+    Ok(())
+}

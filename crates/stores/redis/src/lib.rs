@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod builder;
+mod error;
+mod group;
+mod keys;
+mod load;
+mod quota;
+mod reads;
+mod receive;
+mod rows;
+mod store;
+
+pub use builder::RedisBuilder;
+pub use quota::Quota;
+pub use store::RedisStore;

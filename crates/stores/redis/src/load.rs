@@ -1,0 +1,146 @@
+//! Reading what a group names, and applying what was decided.
+
+use crate::error::{corrupt, from_redis, is_answer};
+use crate::store::Inner;
+use martlet_base::Timestamp;
+use martlet_store::StoreError;
+use redis::aio::ConnectionManager;
+use redis::{Pipeline, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Does all of it if no counter has changed since it was read, and nothing otherwise. `KEYS[1]` holds the counters. `ARGV`: how many counters
+/// were read, each with its value; how many change, each; then commands, each as name, index of its key, count of its
+/// arguments, arguments.
+const APPLY: &str = r"
+local at = 2
+for _ = 1, tonumber(ARGV[1]) do
+    if (redis.call('HGET', KEYS[1], ARGV[at]) or '0') ~= ARGV[at + 1] then return 0 end
+    at = at + 2
+end
+local changed = tonumber(ARGV[at])
+for i = 1, changed do redis.call('HINCRBY', KEYS[1], ARGV[at + i], 1) end
+at = at + 1 + changed
+while at <= #ARGV do
+    local count, args = tonumber(ARGV[at + 2]), {}
+    for i = 1, count do args[i] = ARGV[at + 2 + i] end
+    redis.call(ARGV[at], KEYS[tonumber(ARGV[at + 1])], unpack(args))
+    at = at + 3 + count
+end
+return 1
+";
+
+/// How often a group is decided anew when others were faster, before it gives way.
+pub(crate) const TRIES: usize = 200;
+
+/// What a group read and wants to have done.
+#[derive(Default)]
+pub(crate) struct Change {
+    /// Counters that were read, with their values.
+    pub(crate) read: BTreeMap<String, String>,
+    /// Counters of what changes.
+    pub(crate) changes: BTreeSet<String>,
+    keys: Vec<String>,
+    args: Vec<Vec<u8>>,
+}
+
+impl Change {
+    /// One command on one key.
+    pub(crate) fn call<const N: usize>(&mut self, command: &str, key: &str, args: [&[u8]; N]) {
+        let index = self.keys.iter().position(|known| known == key).unwrap_or_else(|| {
+            self.keys.push(key.to_owned());
+            self.keys.len() - 1
+        });
+        // `KEYS[1]` holds the counters.
+        let index = (index + 2).to_string();
+        self.args.extend([command.into(), index.into(), N.to_string().into_bytes()]);
+        self.args.extend(args.map(<[u8]>::to_vec));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.args.is_empty()
+    }
+}
+
+/// What became of a change.
+pub(crate) enum Applied {
+    Done,
+    /// Somebody else wrote what had been read.
+    TooLate,
+}
+
+pub(crate) async fn apply(inner: &Inner, change: &Change) -> Result<Applied, StoreError> {
+    let mut invocation = inner.apply.prepare_invoke();
+    invocation.key(&inner.keys.sequence);
+    for key in &change.keys {
+        invocation.key(key);
+    }
+    invocation.arg(change.read.len());
+    for (counter, value) in &change.read {
+        invocation.arg(counter).arg(value);
+    }
+    invocation.arg(change.changes.len());
+    for counter in &change.changes {
+        invocation.arg(counter);
+    }
+    for arg in &change.args {
+        invocation.arg(&arg[..]);
+    }
+    let failed = |error: redis::RedisError| {
+        let told = from_redis("cannot write", &error);
+        if is_answer(&error) { told.not_applied() } else { told }
+    };
+    let mut conn = inner.conn.clone();
+    let done: i64 = invocation.invoke_async(&mut conn).await.map_err(failed)?;
+    if done == 0 {
+        return Ok(Applied::TooLate);
+    }
+    if let Some((replicas, timeout)) = inner.replicas {
+        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+        let reached: Result<usize, _> =
+            redis::cmd("WAIT").arg(replicas).arg(millis).query_async(&mut conn).await;
+        let reached = reached.map_err(|error| from_redis("cannot wait for replicas", &error))?;
+        if reached < replicas {
+            let detail = format!("{reached} of {replicas} replicas have it in time");
+            return Err(StoreError::new(martlet_store::StoreErrorKind::Unavailable, detail));
+        }
+    }
+    Ok(Applied::Done)
+}
+
+pub(crate) fn script() -> redis::Script {
+    redis::Script::new(APPLY)
+}
+
+/// Asks all of it at one point in time.
+pub(crate) async fn ask(conn: &ConnectionManager, pipe: &Pipeline) -> Result<Vec<Value>, StoreError> {
+    let mut conn = conn.clone();
+    pipe.query_async(&mut conn).await.map_err(|error| from_redis("cannot read", &error).not_applied())
+}
+
+pub(crate) fn number(value: Option<Value>) -> Result<u64, StoreError> {
+    value.and_then(|value| redis::from_redis_value(value).ok()).ok_or_else(|| corrupt("not a number"))
+}
+
+/// The answer of `HMGET`: `None` for a field that is not there.
+pub(crate) fn fields(value: Option<Value>) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    value.and_then(|value| redis::from_redis_value(value).ok()).ok_or_else(|| corrupt("not a list of fields"))
+}
+
+pub(crate) fn list(value: Option<Value>) -> Result<Vec<Vec<u8>>, StoreError> {
+    value.and_then(|value| redis::from_redis_value(value).ok()).ok_or_else(|| corrupt("not a list"))
+}
+
+/// The answer of `TIME`.
+pub(crate) fn time(value: Option<Value>) -> Result<Timestamp, StoreError> {
+    let (secs, micros): (i64, i64) =
+        value.and_then(|value| redis::from_redis_value(value).ok()).ok_or_else(|| corrupt("not a time"))?;
+    Ok(Timestamp::from_micros(secs.saturating_mul(1_000_000).saturating_add(micros)))
+}
+
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, StoreError> {
+    str::from_utf8(bytes).map_err(|_| corrupt("not text"))
+}
+
+pub(crate) fn id(bytes: &[u8]) -> Result<u64, StoreError> {
+    text(bytes)?.parse().map_err(|_| corrupt("not the number of a message"))
+}

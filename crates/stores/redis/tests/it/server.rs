@@ -1,0 +1,186 @@
+//! What is Redis' own: quotas, several stores, the server's time, memory, being woken.
+
+use martlet_base::Clock;
+use martlet_redis::RedisStore;
+use martlet_store::{
+    Cell, CellKey, Cells, Expect, Message, Queue, QueueName, Store, StoreErrorKind, WriteBatch,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn key(name: &str) -> CellKey {
+    CellKey::new(name).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_is_shared_and_never_exceeded() {
+    let Some(url) = crate::url() else { return };
+    let prefix = crate::prefix("quota");
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let store = RedisStore::builder(&url).prefix(&prefix).open().await.unwrap();
+        for _ in 0..8 {
+            let store = store.clone();
+            tasks.push(tokio::spawn(async move {
+                let mut granted = 0;
+                for _ in 0..10 {
+                    let quota = store.take("hubspot/acme", 3, 100, Duration::from_secs(60)).await.unwrap();
+                    assert!(quota.left <= 100 && quota.resets_in <= Duration::from_secs(60), "{quota:?}");
+                    granted += u32::from(quota.granted) * 3;
+                }
+                granted
+            }));
+        }
+    }
+    let mut granted = 0;
+    for task in tasks {
+        granted += task.await.unwrap();
+    }
+    assert_eq!(granted, 99);
+    let store = RedisStore::builder(&url).prefix(&prefix).open().await.unwrap();
+    assert!(
+        store.take("hubspot/acme", 1, 100, Duration::from_secs(60)).await.unwrap().granted,
+        "one is left"
+    );
+    assert!(!store.take("hubspot/acme", 1, 100, Duration::from_secs(60)).await.unwrap().granted);
+    assert!(store.take("hubspot/other", 100, 100, Duration::from_millis(50)).await.unwrap().granted);
+    Clock::system().sleep(Duration::from_millis(80)).await;
+    assert!(
+        store.take("hubspot/other", 1, 100, Duration::from_secs(1)).await.unwrap().granted,
+        "a new window"
+    );
+    let error = store.take("", 1, 1, Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Invalid);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stores_that_write_the_same_keys_lose_nothing() {
+    let Some(url) = crate::url() else { return };
+    let prefix = crate::prefix("two");
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let store = RedisStore::builder(&url).prefix(&prefix).open().await.unwrap();
+        for _ in 0..4 {
+            let (cells, store) = (Cells::new(Arc::new(store.clone()), ""), store.clone());
+            tasks.push(tokio::spawn(async move {
+                for _ in 0..10 {
+                    let add = |cell: Option<&Cell>| {
+                        let text = cell.map_or("0", |cell| str::from_utf8(&cell.value).unwrap());
+                        (text.parse::<u32>().unwrap() + 1).to_string().into()
+                    };
+                    cells.update("counter", add).await.unwrap();
+                    let message = Message::new("m").order_key("k");
+                    let batch = WriteBatch::new().enqueue(QueueName::new("q").unwrap(), message);
+                    let _ = store.commit(batch).await.unwrap();
+                }
+            }));
+        }
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let store = RedisStore::builder(&url).prefix(&prefix).open().await.unwrap();
+    assert_eq!(store.get(&[key("counter")]).await.unwrap()[0].as_ref().unwrap().value, "160");
+    let depth = store.depth(&QueueName::new("q").unwrap()).await.unwrap();
+    assert_eq!((depth.ready, depth.blocked), (1, 159));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_another_process_wakes_who_waits() {
+    let Some(url) = crate::url() else { return };
+    let prefix = crate::prefix("wake");
+    // Two stores are as good as two processes: they share nothing in memory.
+    let here = RedisStore::builder(&url).prefix(&prefix).open().await.unwrap();
+    let there = RedisStore::builder(&url).prefix(&prefix).open().await.unwrap();
+    let name = QueueName::new("q").unwrap();
+    let queue = Queue::new(Arc::new(here), name.clone());
+    let clock = Clock::system();
+    let mut quickest = Duration::MAX;
+    for _ in 0..5 {
+        let waiting = queue.clone();
+        let waiter = tokio::spawn(async move { waiting.next(1, Duration::from_secs(60)).await.unwrap() });
+        clock.sleep(Duration::from_millis(150)).await;
+        let before = clock.now();
+        let _ = there.commit(WriteBatch::new().enqueue(name.clone(), Message::new("m"))).await.unwrap();
+        assert_eq!(waiter.await.unwrap().len(), 1);
+        quickest = quickest.min(clock.now().since(before));
+    }
+    assert!(
+        quickest < Duration::from_millis(200),
+        "{quickest:?}: found by looking again, not by being woken"
+    );
+}
+
+#[tokio::test]
+async fn cells_expire_by_the_servers_time() {
+    let Some(url) = crate::url() else { return };
+    let store = RedisStore::builder(&url).prefix(crate::prefix("time")).open().await.unwrap();
+    let soon = store.now().await.unwrap() + Duration::from_millis(100);
+    let batch = WriteBatch::new().put_expiring(key("a"), Expect::Any, "v", soon);
+    let _ = store.commit(batch).await.unwrap();
+    assert!(store.get(&[key("a")]).await.unwrap()[0].is_some());
+    Clock::system().sleep(Duration::from_millis(150)).await;
+    assert_eq!(store.get(&[key("a")]).await.unwrap(), [None]);
+    let _ = store.commit(WriteBatch::new().put(key("a"), Expect::Absent, "v")).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_has_expired_is_removed_from_memory() {
+    let Some(url) = crate::url() else { return };
+    let prefix = crate::prefix("sweep");
+    let store = RedisStore::builder(&url).prefix(&prefix).open().await.unwrap();
+    let soon = store.now().await.unwrap() + Duration::from_millis(1);
+    let queue = QueueName::new("q").unwrap();
+    for n in 0..20 {
+        let batch = WriteBatch::new()
+            .put_expiring(key(&n.to_string()), Expect::Any, "v", soon)
+            .enqueue(queue.clone(), Message::new("m").dedup_for(n.to_string(), Duration::from_millis(1)));
+        let _ = store.commit(batch).await.unwrap();
+    }
+    let mut conn = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let clock = Clock::system();
+    let before = clock.now();
+    loop {
+        let mut pipe = redis::pipe();
+        pipe.cmd("HLEN").arg(format!("{{{prefix}}}:cells"));
+        pipe.cmd("HLEN").arg(format!("{{{prefix}}}:queue:q:dedup"));
+        let left: (u32, u32) = pipe.query_async(&mut conn).await.unwrap();
+        if left == (0, 0) {
+            return;
+        }
+        assert!(clock.now().since(before) < Duration::from_secs(30), "{left:?} are left");
+        let _ = store.commit(WriteBatch::new().delete(key("x"), Expect::Any)).await.unwrap();
+        let _ = store
+            .commit(WriteBatch::new().enqueue(QueueName::new("other").unwrap(), Message::new("m")))
+            .await
+            .unwrap();
+        clock.sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_and_a_bad_prefix_are_told() {
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let url = format!("redis://:secret@127.0.0.1:{port}");
+    let builder = RedisStore::builder(&url).timeout(Duration::from_millis(500));
+    assert!(!format!("{builder:?}").contains("secret"));
+    let error = builder.open().await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+    assert!(!error.to_string().contains("secret"));
+    for prefix in ["", "a{b}", "a\nb"] {
+        let error = RedisStore::builder(&url).prefix(prefix).open().await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Invalid, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_with_a_log_is_refused_before_anything_is_done() {
+    let Some(url) = crate::url() else { return };
+    let store = RedisStore::builder(&url).prefix(crate::prefix("logs")).open().await.unwrap();
+    let log = martlet_store::LogId::new("kind", "1").unwrap();
+    let batch = WriteBatch::new().put(key("a"), Expect::Any, "v").append(log, None, "r");
+    assert_eq!(store.commit(batch).await.unwrap_err().kind(), StoreErrorKind::Unsupported);
+    assert_eq!(store.get(&[key("a")]).await.unwrap(), [None]);
+    store.close().await;
+    assert_eq!(store.get(&[]).await.unwrap_err().kind(), StoreErrorKind::Closed);
+}
