@@ -4,11 +4,15 @@ use crate::support::World;
 use async_trait::async_trait;
 use http::StatusCode;
 use martlet_core::{Error, ErrorKind, Layer, Next, Request, Response, Result, VendorFault};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
 
 fn read(path: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The rows of the table whose head begins with `first`, cell by cell.
@@ -130,5 +134,72 @@ fn the_page_of_errors_maps_each_status_as_the_code_does() {
     for status in (100..200).chain(300..304).chain(305..600) {
         let kind = VendorFault::from_status(StatusCode::from_u16(status).unwrap()).kind;
         assert_eq!(page(status), format!("{kind:?}"), "{status}");
+    }
+}
+
+/// Everything that ends so below `folder`.
+fn files(folder: &Path, end: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, end, found);
+        } else if path.to_str().is_some_and(|path| path.ends_with(end)) {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_lines_of_the_page_for_three_in_the_morning_are_written_by_the_code() {
+    // What other libraries say, as it was seen.
+    let foreign = [
+        "client error (Connect)",
+        "tcp connect error",
+        "Connection refused",
+        "os error",
+        "database is locked",
+        "file is not a database",
+    ];
+    let mut sources = Vec::new();
+    files(&root().join("crates"), ".rs", &mut sources);
+    files(&root().join("examples"), ".rs", &mut sources);
+    sources.retain(|path| !path.ends_with("tests/it/docs.rs"));
+    let code: Vec<String> = sources.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    for row in table(&read("docs/running-in-production.md"), "line") {
+        // The parts between what differs each time: marks, numbers, `..`, what is quoted in full apart.
+        let line = row[0].split('`').nth(1).unwrap();
+        let own = foreign.iter().fold(line.to_owned(), |line, text| line.replace(text, ":"));
+        let own = own.replace("..", ":");
+        for part in
+            own.split(|c: char| c.is_ascii_digit() || matches!(c, ':' | ';' | '"' | '(' | ')' | '/' | ','))
+        {
+            // `hubspot contacts.search`: the second is a name in the code.
+            let operation = part
+                .split_once(' ')
+                .map(|(_, name)| name)
+                .filter(|name| name.contains('.') && !name.contains(' '));
+            let part = operation.unwrap_or(part).trim().trim_end_matches('.');
+            let known = part.len() < 8 || code.iter().any(|text| text.contains(part));
+            assert!(known, "no code says {part:?}, from {line:?}");
+        }
+    }
+}
+
+#[test]
+fn every_crate_is_in_the_readme_the_changelog_and_the_page_of_architecture() {
+    let mut manifests = Vec::new();
+    files(&root().join("crates"), "Cargo.toml", &mut manifests);
+    let (readme, changelog) = (read("README.md"), read("CHANGELOG.md"));
+    let architecture = read("docs/architecture.md");
+    for manifest in manifests {
+        let text = fs::read_to_string(&manifest).unwrap();
+        if text.contains("publish = false") {
+            continue;
+        }
+        let name = text.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).unwrap();
+        for (page, text) in [("README", &readme), ("CHANGELOG", &changelog), ("architecture", &architecture)]
+        {
+            assert!(text.contains(&format!("`{name}`")), "{name} is missing in {page}");
+        }
     }
 }
