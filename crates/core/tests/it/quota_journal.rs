@@ -11,7 +11,8 @@ fn get() -> Call {
 }
 
 fn start(world: &World, store: &Arc<dyn Store>) -> Client {
-    let limit = LimitSpec::new(LimitSpec::DEFAULT).window("ten", 100, secs(10)).window("day", 50_000, secs(86_400));
+    let limit =
+        LimitSpec::new(LimitSpec::DEFAULT).window("ten", 100, secs(10)).window("day", 50_000, secs(86_400));
     world.builder_for(descriptor().limit(limit)).quota_journal(Arc::clone(store)).build().unwrap()
 }
 
