@@ -1,19 +1,20 @@
 //! The examples of martlet: see the folders beside this file. And the book in `docs/`: its Rust blocks are the
 //! documentation tests of this package.
 
-/// Every page with a Rust block.
+/// The README, and every page with a Rust block.
 #[cfg(doctest)]
 mod book {
     macro_rules! pages {
         ($($name:ident $path:literal)+) => {
-            $(#[doc = include_str!(concat!("../docs/", $path))] mod $name {})+
+            $(#[doc = include_str!($path)] mod $name {})+
         };
     }
 
     pages! {
-        errors "errors.md"
-        layers "layers.md"
-        running_in_production "running-in-production.md"
+        readme "../README.md"
+        errors "../docs/errors.md"
+        layers "../docs/layers.md"
+        running_in_production "../docs/running-in-production.md"
     }
 }
 
@@ -33,7 +34,10 @@ mod tests {
         let with_rust = pages.filter(|name| fs::read_to_string(docs.join(name)).unwrap().contains("```rust"));
         let here = include_str!("lib.rs");
         for page in with_rust {
-            assert!(here.contains(&format!("\"{page}\"")), "docs/{page} is missing in examples/lib.rs");
+            assert!(
+                here.contains(&format!("\"../docs/{page}\"")),
+                "docs/{page} is missing in examples/lib.rs"
+            );
         }
     }
 }
