@@ -56,6 +56,10 @@ fn b3_calls_that_take_more_than_twice_the_usual_open_it_and_the_baseline_follows
         assert_eq!(take(&b, at(i * 1_000), usual), None);
     }
     assert_eq!(b.snapshot(at(200_000)).baseline, Some(usual));
+    // One call that takes a thousand times as long counts as one that was slow.
+    assert_eq!(take(&b, at(100_000), usual * 1_000), None);
+    let baseline = b.snapshot(at(200_000)).baseline.unwrap();
+    assert!(baseline <= usual + usual / 200, "{baseline:?}");
     // 2x exactly is not slow.
     (0..60u64).for_each(|i| assert_eq!(take(&b, at(200_000 + i * 1_000), usual * 2), None));
     let baseline = b.snapshot(at(260_000)).baseline.unwrap();
