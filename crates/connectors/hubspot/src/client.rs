@@ -1,4 +1,7 @@
-use crate::{CompanyKind, Contacts, DealKind, HubSpotPlatform, Objects, Properties};
+use crate::{
+    Associations, CompanyKind, Contacts, DealKind, Events, HubSpotPlatform, ListOwners, Lists, ObjectType,
+    Objects, Properties, Subscriptions,
+};
 use martlet_core::{
     ApiClient, CheckReport, Client, ClientBuilder, Credential, CredentialSource, LimitSpec, Result, Secret,
     SharedState,
@@ -93,6 +96,36 @@ impl HubSpot {
     #[must_use]
     pub fn properties(&self, object_type: impl Into<String>) -> Properties {
         Properties::new(Arc::clone(&self.api), object_type.into())
+    }
+
+    /// The owners: to whom objects are assigned.
+    pub fn owners(&self) -> ListOwners {
+        ListOwners::new(Arc::clone(&self.api))
+    }
+
+    /// Which objects of type `T` those of type `F` are associated with:
+    /// `hubspot.associations::<ContactKind, CompanyKind>()`.
+    #[must_use]
+    pub fn associations<F: ObjectType, T: ObjectType>(&self) -> Associations<F, T> {
+        Associations::new(Arc::clone(&self.api))
+    }
+
+    /// The lists, and who is on them.
+    #[must_use]
+    pub fn lists(&self) -> Lists {
+        Lists::new(Arc::clone(&self.api))
+    }
+
+    /// What people let the account send them.
+    #[must_use]
+    pub fn subscriptions(&self) -> Subscriptions {
+        Subscriptions::new(Arc::clone(&self.api))
+    }
+
+    /// Occurrences of the account's own events.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events::new(Arc::clone(&self.api))
     }
 
     /// Makes a cheap call (one page of contacts) to see whether the token works and may read contacts.

@@ -112,7 +112,7 @@ object_operations!(deals, "Deals.");
 
 pub use contacts::{ARCHIVE, BATCH_ARCHIVE, BATCH_READ, BATCH_UPSERT, CREATE, GET, LIST, SEARCH, UPDATE};
 
-/// How long the definitions of properties and the owners are kept in the cache.
+/// How long the definitions of properties are kept in the cache.
 const REFERENCE_TTL: Duration = Duration::from_secs(300);
 
 /// The definitions of the properties of objects: reference data.
@@ -142,10 +142,109 @@ pub mod properties {
     pub const ALL: &[Operation] = &[LIST, GET, CREATE];
 }
 
+/// The people to whom objects are assigned.
+pub mod owners {
+    use super::Operation;
+
+    /// One page of them.
+    pub const LIST: Operation = Operation::get("owners.list", "/crm/{version}/owners");
+
+    /// All of them.
+    pub const ALL: &[Operation] = &[LIST];
+}
+
+/// Which objects belong together. Version 4: older ones do not tell the labels.
+pub mod associations {
+    use super::{Idempotency, Operation};
+
+    /// What up to 1,000 objects are associated with. A POST that changes nothing.
+    pub const BATCH_READ: Operation =
+        Operation::post("associations.batch_read", "/crm/v4/associations/{from}/{to}/batch/read")
+            .idempotency(Idempotency::Safe);
+
+    /// All of them.
+    pub const ALL: &[Operation] = &[BATCH_READ];
+}
+
+/// Lists of objects, and who is on them.
+pub mod lists {
+    use super::{Idempotency, Operation};
+
+    /// Lists by a part of their name. A POST that changes nothing.
+    pub const SEARCH: Operation =
+        Operation::post("lists.search", "/crm/{version}/lists/search").idempotency(Idempotency::Safe);
+
+    /// One list.
+    pub const GET: Operation = Operation::get("lists.get", "/crm/{version}/lists/{listId}");
+
+    /// One page of the objects on a list.
+    pub const MEMBERSHIPS: Operation =
+        Operation::get("lists.memberships", "/crm/{version}/lists/{listId}/memberships");
+
+    /// Puts objects on a list; those that are on it already stay.
+    pub const ADD: Operation = Operation::put("lists.add", "/crm/{version}/lists/{listId}/memberships/add");
+
+    /// Takes objects off a list; those that are not on it are no error.
+    pub const REMOVE: Operation =
+        Operation::put("lists.remove", "/crm/{version}/lists/{listId}/memberships/remove");
+
+    /// All of them.
+    pub const ALL: &[Operation] = &[SEARCH, GET, MEMBERSHIPS, ADD, REMOVE];
+}
+
+/// What people let the account send them. Version 4.
+pub mod subscriptions {
+    use super::{Idempotency, Operation};
+
+    /// All of a person's subscriptions.
+    pub const GET: Operation =
+        Operation::get("subscriptions.get", "/communication-preferences/v4/statuses/{subscriber}");
+
+    /// Ends a subscription: sent twice it has the effect of once.
+    pub const UNSUBSCRIBE: Operation =
+        Operation::post("subscriptions.unsubscribe", "/communication-preferences/v4/statuses/{subscriber}")
+            .idempotency(Idempotency::Idempotent);
+
+    /// Begins a subscription. Never sent again when the fate of the first sending is unknown: by then the person may have
+    /// ended it, and the second sending would begin it against their will.
+    pub const SUBSCRIBE: Operation =
+        Operation::post("subscriptions.subscribe", "/communication-preferences/v4/statuses/{subscriber}")
+            .idempotency(Idempotency::Unsafe);
+
+    /// All of them.
+    pub const ALL: &[Operation] = &[GET, UNSUBSCRIBE, SUBSCRIBE];
+}
+
+/// Occurrences of the account's own events.
+pub mod events {
+    use super::{Idempotency, Operation};
+
+    /// One occurrence. Sent twice it may count twice: whether HubSpot looks at its `uuid` is unconfirmed.
+    pub const SEND: Operation =
+        Operation::post("events.send", "/events/{version}/send").idempotency(Idempotency::Unsafe);
+
+    /// Up to 500 occurrences. The same.
+    pub const SEND_BATCH: Operation =
+        Operation::post("events.send_batch", "/events/{version}/send/batch").idempotency(Idempotency::Unsafe);
+
+    /// All of them.
+    pub const ALL: &[Operation] = &[SEND, SEND_BATCH];
+}
+
 /// All endpoints, of everything.
 pub const ALL: &[Operation] = &joined::<COUNT>();
 
-const PARTS: &[&[Operation]] = &[contacts::ALL, companies::ALL, deals::ALL, properties::ALL];
+const PARTS: &[&[Operation]] = &[
+    contacts::ALL,
+    companies::ALL,
+    deals::ALL,
+    properties::ALL,
+    owners::ALL,
+    associations::ALL,
+    lists::ALL,
+    subscriptions::ALL,
+    events::ALL,
+];
 
 const COUNT: usize = {
     let (mut count, mut part) = (0, 0);

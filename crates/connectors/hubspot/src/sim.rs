@@ -6,6 +6,9 @@
 //!   `GET|PATCH|DELETE /crm/v3/objects/{type}/{id}`, `POST /crm/v3/objects/{type}/search`,
 //!   `POST /crm/v3/objects/{type}/batch/{read|create|update|upsert|archive}`, `GET|POST /crm/v3/properties/{type}`,
 //!   `GET /crm/v3/properties/{type}/{name}`.
+//! * `GET /crm/v3/owners`, `POST /crm/v4/associations/{from}/{to}/batch/read`, `POST /crm/v3/lists/search`,
+//!   `GET /crm/v3/lists/{id}`, `GET /crm/v3/lists/{id}/memberships`, `PUT /crm/v3/lists/{id}/memberships/{add|remove}`,
+//!   `GET|POST /communication-preferences/v4/statuses/{email}`, `POST /events/v3/send`, `POST /events/v3/send/batch`.
 //! * `POST /oauth/v1/token` and `/oauth/v3/token`, when [`SimOptions::oauth`] is set: the refresh-token grant, outside the limits.
 //! * `GET /_sim/stats`: what it counted, as JSON ([`SimStats`]), without a token and outside every limit.
 //! * `POST /_sim/{edit|delete|merge|touch}?contacts=5`, `POST /_sim/{revoke|repair|spend-day}`: what the methods of
@@ -17,6 +20,7 @@
 //! The seed gives names in many scripts, contacts without an address, with one that only HubSpot accepts, opted-out and
 //! archived ones, and thousands that share one `lastmodifieddate`; see [`seed_contact`].
 
+mod account;
 mod data;
 mod oauth;
 mod objects;
@@ -30,6 +34,7 @@ mod world;
 pub use options::{SimOAuth, SimOptions, SimStats, default_faults};
 pub use seed::{SeedContact, archived_contacts, seed_contact};
 
+use account::Account;
 use data::{COMPANIES, CONTACTS, DEALS, Data, Stored};
 use http::Method;
 use martlet_base::Timestamp;
@@ -59,6 +64,10 @@ struct State {
     data: Data,
     companies: Data,
     deals: Data,
+    /// How many of these three there were at first.
+    counts: [u64; 3],
+    /// Everything else.
+    account: Account,
     /// Everything but searches.
     ten_secondly: RateWindow,
     /// Searches.
@@ -102,6 +111,7 @@ const DAY: i64 = 86_400;
 /// Under these keys its own state is stored; contacts have their ids.
 const WORLD: &str = "world";
 const GRANT: &str = "oauth";
+const ACCOUNT: &str = "account";
 
 impl HubSpotSim {
     /// An account as `options` say.
@@ -112,6 +122,8 @@ impl HubSpotSim {
             data: Data::new(&CONTACTS, options.seed, options.contacts, options.one_date, options.search_lag),
             companies: Data::filled(&COMPANIES, options.seed, options.companies, options.search_lag),
             deals: Data::filled(&DEALS, options.seed, options.deals, options.search_lag),
+            counts: [options.contacts, options.companies, options.deals],
+            account: Account::default(),
             ten_secondly: RateWindow::new(options.per_ten_seconds, options.window),
             secondly: RateWindow::new(options.search_per_second, Duration::from_secs(1)),
             window: options.window,
@@ -367,6 +379,11 @@ impl Simulator for HubSpotSim {
                     state.grant = grant;
                 }
             }
+            ACCOUNT => {
+                if let Ok(account) = serde_json::from_slice(value) {
+                    state.account = account;
+                }
+            }
             _ => {
                 // Contacts were the first, and have bare ids.
                 let (kind, key) = key.split_once('/').unwrap_or((CONTACTS.name, key));
@@ -508,15 +525,33 @@ impl State {
     }
 
     fn route(&mut self, request: &SimRequest, parts: &[&str], now: u64) -> Handled {
-        let ["crm", "v3", area @ ("objects" | "properties"), kind, rest @ ..] = parts else {
-            return Err(Failure::not_found());
-        };
-        let Self { data, companies, deals, stats, .. } = self;
-        let data = [data, companies, deals].into_iter().find(|data| data.kind().name == *kind);
-        let data = data.ok_or_else(Failure::not_found)?;
-        match *area {
-            "properties" => properties::answer(data, request, rest),
-            _ => Objects { data, stats }.answer(request, rest, now),
+        let Self { data: contacts, companies, deals, account, stats, .. } = self;
+        match parts {
+            ["crm", "v3", area @ ("objects" | "properties"), kind, rest @ ..] => {
+                let data = [contacts, companies, deals].into_iter().find(|data| data.kind().name == *kind);
+                let data = data.ok_or_else(Failure::not_found)?;
+                match *area {
+                    "properties" => properties::answer(data, request, rest),
+                    _ => Objects { data, stats }.answer(request, rest, now),
+                }
+            }
+            ["crm", "v3", "owners"] => account::owners(request),
+            ["crm", "v3", "lists", rest @ ..] => account.lists(request, rest, contacts, companies, now),
+            ["crm", "v4", "associations", from, to, "batch", "read"] if request.method == Method::POST => {
+                let all = [&*contacts, companies, deals].into_iter().zip(self.counts);
+                let find = |kind: &str| all.clone().find(|(data, _)| data.kind().name == kind);
+                match (find(from), find(to)) {
+                    (Some(from), Some(to)) => {
+                        account::associations(self.seed, from, to, &body(request)?, now)
+                    }
+                    _ => Err(Failure::not_found()),
+                }
+            }
+            ["communication-preferences", "v4", "statuses", email] => {
+                account.statuses(request, email, contacts, now)
+            }
+            ["events", "v3", rest @ ..] => account::events(request, rest, stats),
+            _ => Err(Failure::not_found()),
         }
     }
 

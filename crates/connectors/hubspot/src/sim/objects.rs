@@ -250,7 +250,7 @@ fn check_batch(batch: &Batch) -> Result<(), Failure> {
     }
 }
 
-fn batch_reply(status: u16, results: Vec<Value>, errors: &[Failure], now: u64) -> SimReply {
+pub(super) fn batch_reply(status: u16, results: Vec<Value>, errors: &[Failure], now: u64) -> SimReply {
     let mut answer =
         json!({"status": "COMPLETE", "results": results, "startedAt": iso(now), "completedAt": iso(now)});
     if errors.is_empty() {
@@ -282,7 +282,7 @@ struct Page<'a> {
 }
 
 #[derive(Serialize)]
-struct Paging {
+pub(super) struct Paging {
     next: Next,
 }
 
@@ -292,7 +292,7 @@ struct Next {
 }
 
 impl Paging {
-    fn new(after: impl fmt::Display) -> Self {
+    pub(super) fn new(after: impl fmt::Display) -> Self {
         Self { next: Next { after: after.to_string() } }
     }
 }

@@ -190,6 +190,8 @@ pub struct SimStats {
     pub searches: u64,
     /// Objects created, changed or archived by requests.
     pub written: u64,
+    /// Occurrences of events that were taken.
+    pub events: u64,
     /// How often each kind of fault was met, by [`FaultKind::name`].
     pub faults: BTreeMap<String, u64>,
     /// How long these faults keep a client that retries after 1 s, or after the ordered pause: [`FaultKind::delay`], summed.

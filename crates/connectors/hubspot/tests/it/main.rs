@@ -4,8 +4,10 @@
 
 mod answers;
 mod conformance;
+mod crm;
 mod facts;
 mod kit;
+mod marketing;
 mod npm;
 mod objects;
 mod reading;
