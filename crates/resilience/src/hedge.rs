@@ -244,9 +244,8 @@ impl Hedge {
                 if primary.is_none() && copy.is_none() {
                     return Poll::Ready(None);
                 }
-                // A failure needs a retry after a pause, not a copy at once.
-                let rings = primary.is_some()
-                    && alarm.as_mut().is_some_and(|alarm| Pin::new(alarm).poll(cx).is_ready());
+                // It is unset as soon as there is a copy; a failure before it needs a retry after a pause, not a copy.
+                let rings = alarm.as_mut().is_some_and(|alarm| Pin::new(alarm).poll(cx).is_ready());
                 if !rings {
                     return Poll::Pending;
                 }

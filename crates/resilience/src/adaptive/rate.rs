@@ -277,6 +277,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_the_rate_grows_to_twice_what_is_really_sent_at_most() {
+        let limiter = AdaptiveRate::new(at(0));
+        // 5 a second for a minute: the curve alone would allow thousands.
+        for i in 1..=300 {
+            limiter.record(i == 10, at(i * 200));
+            assert!(
+                limiter.rate().is_none_or(|rate| rate <= (2.0 * limiter.measured()).max(MIN_FILL) + 1e-9)
+            );
+        }
+        assert!(limiter.rate().unwrap() > limiter.measured());
+    }
+
     #[tokio::test]
     async fn a_waiters_are_served_in_order_at_the_rate_and_each_takes_a_token() {
         // smithy-rs #4749: sent without taking a token.

@@ -219,6 +219,19 @@ mod tests {
     }
 
     #[test]
+    fn b4_after_a_pause_of_any_length_exactly_the_last_slices_count() {
+        for pause in 0..40u32 {
+            let w = TimeWindow::new(10 * SEC, 10);
+            // One call in each of ten seconds, then a pause, then one more.
+            (0..10).for_each(|second| w.record(one(true, false), Moment::ZERO + SEC * second));
+            let now = Moment::ZERO + SEC * (9 + pause);
+            w.record(one(false, true), now);
+            let left = u64::from(10u32.saturating_sub(pause));
+            assert_eq!(w.counts(now), Counts { calls: left + 1, failures: left, slow: 1 }, "{pause} s");
+        }
+    }
+
+    #[test]
     fn b4_threads_lose_no_count_in_either_window() {
         let time = Window::Time(TimeWindow::new(SEC, 10));
         let count = Window::Count(CountWindow::new(1_000));

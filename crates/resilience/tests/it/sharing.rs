@@ -273,6 +273,10 @@ fn a_plan_names_the_bottleneck_and_the_share() {
     assert_eq!((plan.bottleneck.as_deref(), plan.finishes_at), (Some("daily"), at(2 * 86_400)));
     let plan = limits.plan(50, at(0));
     assert_eq!((plan.bottleneck.as_deref(), plan.duration, plan.share), (None, Duration::ZERO, 0.5));
+    // What is under way comes back a span from now at the earliest.
+    let busy = Limits::builder().window("w", 2, secs(10)).build().unwrap();
+    let _held = (busy.try_acquire(1, at(0)).unwrap(), busy.try_acquire(1, at(0)).unwrap());
+    assert_eq!((busy.plan(1, at(5)).finishes_at, busy.plan(3, at(5)).finishes_at), (at(15), at(25)));
     limits.block_until(at(60));
     assert_eq!(limits.plan(1, at(0)).finishes_at, at(60));
     assert_eq!(limits.plan(0, at(0)).calls, 0);
