@@ -106,6 +106,13 @@ impl Client {
         self.0.shared.clone()
     }
 
+    /// A builder for a client of another origin, such as the storage from which a platform hands out results. It begins with
+    /// this client's connection, transport, clock, randomness, observers, retry policy, timeouts and largest answer, and with
+    /// **none** of its credentials, layers, limits and cached answers.
+    pub fn builder_elsewhere(&self, platform: impl Platform + 'static) -> ClientBuilder {
+        ClientBuilder::elsewhere(&self.0, Arc::new(platform))
+    }
+
     /// The clock it lives by.
     #[must_use]
     pub fn clock(&self) -> &Clock {

@@ -1,4 +1,6 @@
 pub(crate) mod audiences;
+#[cfg(feature = "batches")]
+pub(crate) mod batches;
 pub(crate) mod bulk;
 pub(crate) mod campaigns;
 pub(crate) mod members;

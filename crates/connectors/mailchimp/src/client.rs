@@ -67,6 +67,14 @@ impl Mailchimp {
         ShopApi::new(self.client(), id.into())
     }
 
+    /// Batches: many requests in one, which the platform makes by itself.
+    #[cfg(feature = "batches")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "batches")))]
+    #[must_use]
+    pub fn batches(&self) -> crate::Batches {
+        crate::Batches::new(self.client.clone())
+    }
+
     /// Pings the platform, to see whether it is there and the credential works.
     ///
     /// # Errors

@@ -15,6 +15,9 @@ mod platform;
 pub mod sim;
 
 pub use api::audiences::{AudienceApi, Audiences};
+#[cfg(feature = "batches")]
+#[cfg_attr(docsrs, doc(cfg(feature = "batches")))]
+pub use api::batches::{Batches, MAX_BATCH};
 pub use api::bulk::{BulkOptions, MAX_BULK, MemberWriter};
 pub use api::campaigns::{Campaigns, ListCampaigns};
 pub use api::members::{ListMembers, MemberSort, Members};
@@ -25,6 +28,9 @@ pub use client::{Mailchimp, MailchimpBuilder};
 pub use model::audience::{
     Audience, AudienceId, AudienceStats, MergeField, MergeFieldType, MergeFieldUpdate,
 };
+#[cfg(feature = "batches")]
+#[cfg_attr(docsrs, doc(cfg(feature = "batches")))]
+pub use model::batch::{Batch, BatchOperation, BatchResult, BatchStatus};
 pub use model::campaign::{Campaign, CampaignRecipients, CampaignSettings, CampaignStatus};
 pub use model::hash::{InvalidHash, SubscriberHash};
 pub use model::member::{

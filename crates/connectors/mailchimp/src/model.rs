@@ -62,6 +62,8 @@ macro_rules! words {
 }
 
 pub(crate) mod audience;
+#[cfg(feature = "batches")]
+pub(crate) mod batch;
 pub(crate) mod campaign;
 pub(crate) mod hash;
 pub(crate) mod member;

@@ -121,7 +121,24 @@ pub const SHOP_ORDERS_LIST: Operation =
 pub const SHOP_PRODUCTS_LIST: Operation =
     Operation::get("shop_products.list", "/{version}/ecommerce/stores/{store_id}/products");
 
-/// All of them.
+/// Lists the batches of the account.
+pub const BATCHES_LIST: Operation = Operation::get("batches.list", "/{version}/batches");
+
+/// Begins a batch. Unsafe: sent twice it is done twice.
+pub const BATCHES_CREATE: Operation =
+    Operation::post("batches.create", "/{version}/batches").idempotency(Idempotency::Unsafe);
+
+/// Reads how far a batch is.
+pub const BATCHES_GET: Operation = Operation::get("batches.get", "/{version}/batches/{batch_id}");
+
+/// Deletes a batch, or stops it.
+pub const BATCHES_DELETE: Operation = Operation::delete("batches.delete", "/{version}/batches/{batch_id}");
+
+/// Fetches the archive of a batch's results, from the address that the platform gave. It is on another host and goes there
+/// without a credential, so it is not among [`ALL`].
+pub const BATCH_RESULTS: Operation = Operation::get("batch_results.get", "/");
+
+/// All of them that the API has.
 pub const ALL: &[Operation] = &[
     PING,
     AUDIENCES_LIST,
@@ -152,4 +169,8 @@ pub const ALL: &[Operation] = &[
     SHOP_CUSTOMERS_LIST,
     SHOP_ORDERS_LIST,
     SHOP_PRODUCTS_LIST,
+    BATCHES_LIST,
+    BATCHES_CREATE,
+    BATCHES_GET,
+    BATCHES_DELETE,
 ];

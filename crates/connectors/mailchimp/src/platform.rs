@@ -1,4 +1,5 @@
 use crate::operations;
+use http::StatusCode;
 use martlet_core::{Descriptor, ErrorKind, LimitSpec, Operation, Platform, Response, VendorFault, Verdict};
 use serde::Deserialize;
 use std::time::Duration;
@@ -45,19 +46,7 @@ impl Platform for MailchimpPlatform {
     }
 
     fn classify(&self, _operation: &Operation, response: &Response) -> Verdict {
-        let fault = match Verdict::from_status(response.status()) {
-            Verdict::Fault(fault) => fault,
-            success => return success,
-        };
-        Verdict::Fault(match serde_json::from_slice::<Problem>(response.body()) {
-            Ok(problem) => problem.fault(fault),
-            // Above its limits the platform also says 403, without its own envelope: a proxy in front answers.
-            Err(_) if response.status() == http::StatusCode::FORBIDDEN => {
-                VendorFault::new(ErrorKind::RateLimited, "refused without an explanation: too many requests")
-            }
-            // An HTML page or nothing: the status says all there is.
-            Err(_) => fault,
-        })
+        verdict(response.status(), response.body())
     }
 
     fn request_id<'r>(&self, response: &'r Response) -> Option<&'r str> {
@@ -72,6 +61,23 @@ impl Platform for MailchimpPlatform {
             body.flatten()?.instance
         })
     }
+}
+
+/// What a status and a body say, of a request or of one operation of a batch.
+pub(crate) fn verdict(status: StatusCode, body: &[u8]) -> Verdict {
+    let fault = match Verdict::from_status(status) {
+        Verdict::Fault(fault) => fault,
+        success => return success,
+    };
+    Verdict::Fault(match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => problem.fault(fault),
+        // Above its limits the platform also says 403, without its own envelope: a proxy in front answers.
+        Err(_) if status == StatusCode::FORBIDDEN => {
+            VendorFault::new(ErrorKind::RateLimited, "refused without an explanation: too many requests")
+        }
+        // An HTML page or nothing: the status says all there is.
+        Err(_) => fault,
+    })
 }
 
 /// Problem details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) as Mailchimp fills them.

@@ -9,6 +9,8 @@
 
 mod account;
 mod audience;
+#[cfg(feature = "batches")]
+mod batches;
 mod fields;
 mod http;
 
@@ -40,6 +42,8 @@ pub struct SimOptions {
     pub campaigns: Vec<SeedCampaign>,
     /// Its shops. They only can be read.
     pub shops: Vec<SeedShop>,
+    /// How long a batch takes (feature `batches`): 10 s. Its operations are done at once, its results come late.
+    pub batch_time: Duration,
     /// How many requests it takes at once: 10. Requests overlap by their [`delay`](Self::delay), so without one they never do.
     pub connections: usize,
     /// How long each answer takes.
@@ -61,6 +65,7 @@ impl Default for SimOptions {
             seed_members: Vec::new(),
             campaigns: Vec::new(),
             shops: Vec::new(),
+            batch_time: Duration::from_secs(10),
             connections: 10,
             delay: Duration::ZERO,
             faults: FaultPlan::none(),
@@ -96,6 +101,7 @@ impl fmt::Debug for SimOptions {
             .field("seed_members", &self.seed_members.len())
             .field("campaigns", &self.campaigns.len())
             .field("shops", &self.shops.len())
+            .field("batch_time", &self.batch_time)
             .field("connections", &self.connections)
             .field("delay", &self.delay)
             .field("faults", &self.faults)
@@ -129,6 +135,8 @@ pub struct SimStats {
     pub injected_delay_seconds: f64,
     /// Requests that came during an outage.
     pub during_outage: u64,
+    /// Requests to the storage of results that carried a credential, which belongs to the API alone (feature `batches`).
+    pub leaked: u64,
     /// Members that are not archived.
     pub members: u64,
     /// Of them, subscribed.
@@ -151,6 +159,8 @@ pub struct MailchimpSim {
 struct World {
     audience: Audience,
     account: Account,
+    #[cfg(feature = "batches")]
+    batches: batches::Batches,
 }
 
 struct State {
@@ -177,7 +187,12 @@ impl MailchimpSim {
             shops: std::mem::take(&mut options.shops),
         };
         let state = State {
-            world: World { audience, account },
+            world: World {
+                audience,
+                account,
+                #[cfg(feature = "batches")]
+                batches: batches::Batches::new(options.batch_time),
+            },
             under_way: Vec::new(),
             requests: 0,
             violations: 0,
@@ -195,6 +210,8 @@ impl MailchimpSim {
             requests: state.requests,
             violations: state.violations,
             during_outage: state.during_outage,
+            #[cfg(feature = "batches")]
+            leaked: state.world.batches.leaked,
             faults: state.faults.counts(),
             injected_delay_seconds: state.faults.delay().as_secs_f64(),
             ..state.world.audience.stats()
@@ -246,6 +263,11 @@ impl Simulator for MailchimpSim {
             return SimReply::json(200, &self.stats());
         }
         let mut state = self.lock();
+        // The storage is no part of the API: it has no limit, and no outage.
+        #[cfg(feature = "batches")]
+        if let Some(reply) = state.world.batches.archive(request, now.wall) {
+            return reply;
+        }
         state.requests += 1;
         let id = state.requests;
         if self.options.outages.iter().any(|(from, until)| (*from..*until).contains(&now.wall)) {
@@ -271,9 +293,13 @@ impl Simulator for MailchimpSim {
         let mut state = self.lock();
         if key.split_once('/') == Some((&self.options.list_id, REJECTED)) {
             state.faults.cancel(FaultKind::MemberRejected);
-        } else {
-            state.world.audience.restore(key, value);
+            return;
         }
+        #[cfg(feature = "batches")]
+        if state.world.batches.restore(key, value).is_some() {
+            return;
+        }
+        state.world.audience.restore(key, value);
     }
 }
 

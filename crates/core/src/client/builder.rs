@@ -101,6 +101,21 @@ impl ClientBuilder {
         }
     }
 
+    pub(super) fn elsewhere(core: &Core, platform: Arc<dyn Platform>) -> Self {
+        Self {
+            connection: core.connection.clone(),
+            transport: Some(Arc::clone(&core.transport)),
+            clock: core.clock.clone(),
+            rng: core.rng.clone(),
+            observers: core.observers.clone(),
+            retry: core.retry.clone(),
+            total_timeout: core.total_timeout,
+            attempt_timeout: Some(core.attempt_timeout),
+            max_body: core.max_body,
+            ..Self::new(platform)
+        }
+    }
+
     /// What sends the attempts. Required.
     pub fn transport(self, transport: impl Transport + 'static) -> Self {
         self.shared_transport(Arc::new(transport))

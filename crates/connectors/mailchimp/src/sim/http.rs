@@ -101,7 +101,7 @@ fn request_id(id: u64) -> String {
     format!("{:08x}-5137-4f00-8000-{id:012x}", id.wrapping_mul(0x9e37_79b9) & 0xffff_ffff)
 }
 
-fn problem(refusal: &Refusal, id: u64) -> SimReply {
+pub(super) fn problem(refusal: &Refusal, id: u64) -> SimReply {
     let mut body = json!({
         "type": "https://mailchimp.com/developer/marketing/docs/errors/",
         "title": refusal.title,
@@ -128,6 +128,10 @@ pub(super) fn route(
     let [version, path @ ..] = path.as_slice() else { return Err(Refusal::not_found()) };
     if *version != "3.0" {
         return Err(Refusal::not_found());
+    }
+    #[cfg(feature = "batches")]
+    if let ["batches", rest @ ..] = path {
+        return super::batches::route(world, request, rest, now);
     }
     let World { audience, account, .. } = world;
     if matches!(path, ["lists", list, ..] if *list != audience.id) {
@@ -237,7 +241,7 @@ fn members(audience: &Audience, listing: &Listing, see: &Selection) -> Result<Si
     }
 }
 
-fn body<T: for<'de> Deserialize<'de>>(request: &SimRequest) -> Result<T, Refusal> {
+pub(super) fn body<T: for<'de> Deserialize<'de>>(request: &SimRequest) -> Result<T, Refusal> {
     request.json().ok_or_else(|| {
         Refusal::new(400, "JSON Parse Error", "We encountered an unspecified JSON parsing error.")
     })

@@ -186,7 +186,7 @@ async fn its_figures_are_open_to_all() {
         body: Bytes::new(),
     };
     let reply = sim.handle(&request, SimTime { moment: Moment::ZERO, wall: Timestamp::UNIX_EPOCH });
-    let expected = json!({ "requests": 1, "violations": 0, "resubscribed": 0, "members": 1, "subscribed": 0,
+    let expected = json!({ "requests": 1, "violations": 0, "leaked": 0, "resubscribed": 0, "members": 1, "subscribed": 0,
                            "unsubscribed": 0, "cleaned": 1, "archived": 0, "rewrites": 0, "repeats": 0,
                            "duplicates": 0, "faults": {}, "injected_delay_seconds": 0.0, "during_outage": 0 });
     assert_eq!(body(&reply), expected);
