@@ -15,6 +15,7 @@ mod book {
         errors "../docs/errors.md"
         layers "../docs/layers.md"
         running_in_production "../docs/running-in-production.md"
+        state "../docs/state.md"
     }
 }
 
