@@ -125,3 +125,38 @@ fn the_quickstart_reads_every_contact_of_its_simulator() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 250);
 }
+
+/// What an example without arguments prints.
+fn printed(name: &str) -> String {
+    let mut command = std::process::Command::new(example(name));
+    let output = command.env_remove("HUBSPOT_TOKEN").env_remove("BREVO_API_KEY").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_custom_connector_lists_what_it_wrote_and_nothing_twice() {
+    let lines = "1 ada@example.org\n2 grace@example.org\n3 zoë@example.org\n";
+    assert_eq!(printed("custom_connector"), lines);
+}
+
+#[test]
+fn the_custom_layers_see_calls_and_attempts() {
+    let said = printed("custom_layer");
+    assert!(said.contains("contacts.get answered 200 after 2 attempts"), "{said}");
+    assert!(said.contains("signatures that the platform saw: 2, all different"), "{said}");
+}
+
+#[test]
+fn paging_is_resumed_by_a_second_client_without_a_gap() {
+    let said = printed("resume_paging");
+    assert!(said.contains("first run: 3 pages, 60 contacts, then it was stopped"), "{said}");
+    assert!(said.contains("second run: 10 pages, 190 contacts, to the end"), "{said}");
+    assert!(said.contains("250 different contacts, none twice"), "{said}");
+}
+
+#[test]
+fn a_service_is_tested_through_an_outage_in_no_time() {
+    let said = printed("test_your_service");
+    assert!(said.contains("300 contacts"), "{said}");
+}

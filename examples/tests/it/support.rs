@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -111,6 +111,21 @@ impl Serving {
         };
         let (hubspot, mailchimp) = (address(), address());
         Self { child, hubspot, mailchimp }
+    }
+}
+
+impl Serving {
+    /// How many contacts HubSpot has given out.
+    pub(crate) fn listed(&self) -> u64 {
+        let address = self.hubspot.strip_prefix("http://").unwrap();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream
+            .write_all(b"GET /_sim/stats HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        serde_json::from_str::<Value>(body).unwrap()["listed"].as_u64().unwrap()
     }
 }
 
