@@ -16,6 +16,10 @@ mod book {
         layers "../docs/layers.md"
         running_in_production "../docs/running-in-production.md"
         state "../docs/state.md"
+        testing "../docs/testing.md"
+        writing_a_connector "../docs/writing-a-connector.md"
+        testing "../docs/testing.md"
+        writing_a_connector "../docs/writing-a-connector.md"
     }
 }
 
