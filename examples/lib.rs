@@ -18,8 +18,6 @@ mod book {
         state "../docs/state.md"
         testing "../docs/testing.md"
         writing_a_connector "../docs/writing-a-connector.md"
-        testing "../docs/testing.md"
-        writing_a_connector "../docs/writing-a-connector.md"
     }
 }
 
