@@ -203,3 +203,19 @@ fn every_crate_is_in_the_readme_the_changelog_and_the_page_of_architecture() {
         }
     }
 }
+
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    let mut pages = Vec::new();
+    files(&root().join("docs"), ".md", &mut pages);
+    pages.extend(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|page| root().join(page)));
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        // What stands in a block of code is no link.
+        let prose: String = text.split("```").step_by(2).collect();
+        for link in prose.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            let elsewhere = link.is_empty() || link.starts_with("http");
+            assert!(elsewhere || page.with_file_name(link).exists(), "{} links to {link}", page.display());
+        }
+    }
+}
