@@ -39,7 +39,7 @@ struct Input {
 #[derive(Deserialize)]
 #[serde(bound = "")]
 struct Answer<T: ObjectType> {
-    #[serde(default)]
+    /// Never left out: an answer without it must not be taken for "none".
     results: Vec<RawAssociations<T>>,
     #[serde(default)]
     errors: Vec<Envelope>,

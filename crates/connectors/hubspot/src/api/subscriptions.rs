@@ -33,7 +33,7 @@ struct Change<'a> {
 
 #[derive(Deserialize)]
 struct Answer {
-    #[serde(default)]
+    /// Never left out: an answer without it must not be taken for "none".
     results: Vec<SubscriptionStatus>,
     #[serde(default)]
     errors: Vec<Envelope>,

@@ -178,3 +178,38 @@ fn members_are_there_after_a_restart() {
     assert_eq!(members["results"][0]["recordId"], json!(id));
     assert_eq!(restarted.raw("DELETE", "/crm/v3/lists/1", &Value::Null).0, 405);
 }
+
+#[tokio::test]
+async fn an_answer_that_is_not_what_it_should_be_is_told_and_not_sent_again() {
+    for body in ["<html>", "[]", "{}", "", "{\"results\":7,\"lists\":7,\"list\":7}"] {
+        let scripted = Scripted::new();
+        for operation in [
+            &operations::properties::LIST,
+            &operations::owners::LIST,
+            &operations::associations::BATCH_READ,
+            &operations::lists::SEARCH,
+            &operations::lists::GET,
+            &operations::lists::MEMBERSHIPS,
+            &operations::subscriptions::GET,
+            &operations::deals::GET,
+        ] {
+            scripted.on(operation).reply(200).body(body);
+        }
+        let (hubspot, clock) = (&scripted.hubspot, &scripted.clock);
+        let associations = hubspot.associations::<ContactKind, CompanyKind>();
+        let (ids, lists) = ([ContactId::from("51")], hubspot.lists());
+        let errors = [
+            clock.drive(hubspot.properties("contacts").list()).await.map(drop),
+            clock.drive(hubspot.owners().pager().collect()).await.map(drop),
+            clock.drive(associations.of(&ids)).await.map(drop),
+            clock.drive(lists.search("").collect()).await.map(drop),
+            clock.drive(lists.get("1")).await.map(drop),
+            clock.drive(lists.members("1").collect()).await.map(drop),
+            clock.drive(hubspot.subscriptions().get("ada@example.com")).await.map(drop),
+            clock.drive(hubspot.deals().get("1").send()).await.map(drop),
+        ]
+        .map(Result::unwrap_err);
+        assert!(errors.iter().all(|error| error.kind() == ErrorKind::Decode), "{body} {errors:?}");
+        assert_eq!(scripted.transport.requests().len(), errors.len());
+    }
+}

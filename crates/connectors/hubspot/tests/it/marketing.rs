@@ -5,6 +5,7 @@ use martlet_base::Timestamp;
 use martlet_core::ErrorKind;
 use martlet_hubspot::sim::seed_contact;
 use martlet_hubspot::{EventOccurrence, LegalBasis, MAX_EVENTS, SubscriptionState, operations};
+use martlet_testkit::Simulator as _;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -36,6 +37,23 @@ async fn a_person_subscribes_and_unsubscribes() {
 
     let error = world.clock.drive(subscriptions.unsubscribe("ada@example.com", 99)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Rejected);
+}
+
+#[test]
+fn a_subscription_is_there_after_a_restart() {
+    let path = "/communication-preferences/v4/statuses/ada@example.com";
+    let world = World::new(10);
+    let change = json!({"channel": "EMAIL", "statusState": "SUBSCRIBED", "subscriptionId": 2});
+    let reply = world.raw_reply("POST", path, &change);
+    let restarted = World::new(10);
+    for write in &reply.writes {
+        restarted.sim.restore(&write.key, write.value.as_deref().unwrap());
+    }
+    let (_, all) = restarted.raw("GET", &format!("{path}?channel=EMAIL"), &Value::Null);
+    assert_eq!(all["results"][1]["status"], json!("SUBSCRIBED"));
+    assert_eq!(restarted.raw("GET", path, &Value::Null).0, 400, "the channel must be named");
+    let other = json!({"channel": "SMS", "statusState": "SUBSCRIBED", "subscriptionId": 2});
+    assert_eq!(restarted.raw("POST", path, &other).0, 400);
 }
 
 #[tokio::test]
