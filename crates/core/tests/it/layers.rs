@@ -1,8 +1,8 @@
-use crate::support::{CREATE, GET, World, fails, secs};
+use crate::support::{Acme, CREATE, GET, World, fails, secs};
 use async_trait::async_trait;
 use http::{HeaderValue, header};
 use martlet_base::{Clock, Deadline, Delivery};
-use martlet_core::{Call, Error, ErrorKind, Layer, Next, Request, Response, Result};
+use martlet_core::{Call, Descriptor, Error, ErrorKind, Layer, Next, Request, Response, Result};
 use std::sync::{Arc, Mutex};
 
 /// Writes down when it is entered and left, and marks the request.
@@ -170,4 +170,24 @@ async fn no_credential_goes_to_another_origin() {
     let request = world.transport.requests().remove(0);
     assert_eq!(request.url.as_str(), "https://api.acme.example/other?x=1");
     assert!(request.headers[header::AUTHORIZATION].is_sensitive());
+}
+
+#[tokio::test]
+async fn a_client_of_another_origin_has_the_clock_and_transport_but_neither_credential_nor_layers() {
+    let world = World::new();
+    world.transport.on(&CREATE).reply(429).header("retry-after", 7).then(200);
+    let notes = Arc::default();
+    let client = world.builder().call_layer(Note("mine", Arc::clone(&notes))).build().unwrap();
+    let storage = Acme(Descriptor::new("storage", "https://storage.example").unwrap());
+    let storage = client.builder_elsewhere(storage).build().unwrap();
+    world.execute(&storage, Call::new(CREATE)).await.unwrap();
+    let requests = world.transport.requests();
+    assert_eq!(requests.len(), 2, "retried, on the world's clock");
+    for request in requests {
+        assert_eq!(request.url.as_str(), "https://storage.example/v1/things");
+        assert!(!request.headers.contains_key(header::AUTHORIZATION));
+        assert!(!request.headers.contains_key("x-note"));
+    }
+    assert!(notes.lock().unwrap().is_empty());
+    assert!(!storage.layers().contains(&"mine"));
 }
