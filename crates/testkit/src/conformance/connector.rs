@@ -411,7 +411,7 @@ impl<C: Tested> World<C> {
 #[macro_export]
 macro_rules! connector_conformance {
     ($make:ident) => {
-        $crate::__connector_cases! { connector_conformance, $make:
+        $crate::__conformance_cases! { connector_conformance, connector, $make:
             the_platform_is_described,
             operations_have_names_of_their_own,
             paths_are_well_formed,
@@ -443,7 +443,7 @@ macro_rules! connector_conformance {
 #[macro_export]
 macro_rules! paging_conformance {
     ($make:ident) => {
-        $crate::__connector_cases! { paging_conformance, $make:
+        $crate::__conformance_cases! { paging_conformance, connector, $make:
             a_list_is_read_to_its_end,
             a_list_goes_on_from_every_cursor,
             tokens_travel_unharmed,
@@ -453,22 +453,6 @@ macro_rules! paging_conformance {
             a_page_that_failed_is_read_again,
             a_dropped_page_is_read_again,
             a_cursor_of_another_list_is_refused,
-        }
-    };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __connector_cases {
-    ($suite:ident, $make:ident: $($case:ident,)+) => {
-        mod $suite {
-            use super::$make as make_subject;
-            $(
-                #[tokio::test]
-                async fn $case() {
-                    $crate::conformance::connector::$case(make_subject()).await;
-                }
-            )+
         }
     };
 }

@@ -5,6 +5,7 @@ use martlet_base::{Clock, Deadline, Delivery, ManualClock};
 use martlet_core::{BodyStream, SendContext, Transport, TransportError, TransportErrorKind, WireRequest};
 use martlet_store::{MemoryStore, Store};
 use martlet_testkit::SimTransport;
+use martlet_testkit::conformance::transport::{self, Subject};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,4 +74,78 @@ async fn state_outlives_the_transport_in_a_store() {
     send(&second, "/fine").await.unwrap();
     send(&second, "/fine").await.unwrap();
     assert_eq!(*echo.restored.lock().unwrap(), [("a".to_owned(), b"1".to_vec())], "restored once");
+}
+
+fn in_process() -> Subject {
+    Subject::in_process(|simulator| Arc::new(SimTransport::new(simulator, Clock::system())))
+}
+
+martlet_testkit::transport_conformance!(in_process);
+
+/// What is wrong with a transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    Resends,
+    Quotes,
+    Follows,
+    TooSure,
+}
+
+#[derive(Debug)]
+struct Flawed(SimTransport, Flaw);
+
+#[async_trait::async_trait]
+impl Transport for Flawed {
+    async fn send(
+        &self,
+        request: WireRequest,
+        cx: &SendContext,
+    ) -> Result<http::Response<BodyStream>, TransportError> {
+        let first = self.0.send(request.clone(), cx).await;
+        match (self.1, first) {
+            (Flaw::Resends, Err(_)) => self.0.send(request, cx).await,
+            (Flaw::Follows, Ok(answer)) if answer.status().is_redirection() => {
+                let mut next = request;
+                next.url.set_path("/elsewhere");
+                self.0.send(next, cx).await
+            }
+            (Flaw::Quotes, Err(error)) => {
+                Err(TransportError::new(error.kind(), error.delivery(), request.url.to_string()))
+            }
+            (Flaw::TooSure, Err(error)) => {
+                Err(TransportError::new(error.kind(), Delivery::NotSent, "nothing was sent"))
+            }
+            (_, first) => first,
+        }
+    }
+}
+
+fn flawed(flaw: Flaw) -> Subject {
+    Subject::in_process(move |simulator| {
+        Arc::new(Flawed(SimTransport::new(simulator, Clock::system()), flaw))
+    })
+}
+
+#[tokio::test]
+#[should_panic(expected = "sent again")]
+async fn a_transport_that_retries_is_found() {
+    transport::a_broken_exchange_is_of_unknown_fate_and_sent_once(flawed(Flaw::Resends)).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "the request had arrived")]
+async fn a_transport_that_is_too_sure_is_found() {
+    transport::a_broken_exchange_is_of_unknown_fate_and_sent_once(flawed(Flaw::TooSure)).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "a failure quotes the request")]
+async fn a_transport_that_quotes_the_url_is_found() {
+    transport::failures_do_not_quote_the_request(flawed(Flaw::Quotes)).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "left: 200")]
+async fn a_transport_that_follows_redirects_is_found() {
+    transport::every_status_is_an_answer(flawed(Flaw::Follows)).await;
 }
