@@ -35,6 +35,12 @@ where
     }
 }
 
+/// Each statement of this crate looks rows up in an index made for it. On a table that grew since it was last analysed the
+/// planner may believe that it is small, and read and sort all of it for each receive. A session behind a pooler is not ours to
+/// change: there autovacuum's statistics have to do.
+const PLANS: &str = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c enable_hashjoin=off \
+                     -c enable_mergejoin=off -c jit=off";
+
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) config: Config,
@@ -168,6 +174,11 @@ impl PostgresBuilder {
         }
         if settings.config.get_application_name().is_none() {
             settings.config.application_name("martlet");
+        }
+        if !settings.pooler {
+            let given = settings.config.get_options().unwrap_or_default();
+            let options = format!("{given} {PLANS}");
+            settings.config.options(options.trim());
         }
         PostgresStore::start(settings).await
     }

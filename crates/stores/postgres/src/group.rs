@@ -447,7 +447,10 @@ async fn decide(
     let (order_queues, order_texts): (Vec<i64>, Vec<&str>) =
         named.order.iter().map(|(queue, key)| (*queue, key.as_str())).unzip();
     let now = inner.simulated();
-    let versions = i32::try_from(batches.len()).unwrap_or(i32::MAX);
+    // Batches that write no cell need no version of their own.
+    let writes_cells =
+        |batch: &&&WriteBatch| batch.writes().iter().any(|write| matches!(write, Write::PutCell { .. }));
+    let versions = i32::try_from(batches.iter().filter(writes_cells).count() + 1).unwrap_or(i32::MAX);
 
     let reads: [(&Sql, bool, Vec<&(dyn ToSql + Sync)>); 8] = [
         (&sql.lock, !buckets.is_empty(), vec![&inner.lock_class, &buckets]),
@@ -498,14 +501,15 @@ async fn decide(
         }
     }
 
-    let mut touched = false;
-    let decide = |(batch, version): (&&WriteBatch, &i64)| {
-        let version = Version::from_u64(version.unsigned_abs());
-        engine.commit((*batch).clone(), version, now)
+    let mut versions = versions.into_iter().map(|version| Version::from_u64(version.unsigned_abs()));
+    let shared = versions.next().unwrap_or(Version::from_u64(0));
+    let decide = |batch: &&WriteBatch| {
+        let own = if writes_cells(&batch) { versions.next() } else { None };
+        engine.commit((*batch).clone(), own.unwrap_or(shared), now)
     };
-    let results: Results = batches.iter().zip(&versions).map(decide).collect();
+    let results: Results = batches.iter().map(decide).collect();
     let changes = engine.changes();
-    touched |= !changes.messages.is_empty();
+    let touched = !changes.messages.is_empty();
     Ok(Decided { results, changes, now, touched })
 }
 

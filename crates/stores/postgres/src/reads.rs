@@ -71,9 +71,11 @@ impl ReadSql {
                  (SELECT 1 FROM {s}.count c WHERE c.queue = q.queue AND c.enqueued > 0) ORDER BY name LIMIT $2",
                 &[T::TEXT, T::INT8],
             ),
+            // An array is looked up in the index; a join might read the whole table, because nobody tells the planner how few
+            // rows there will be.
             due: sql(
-                "UPDATE {s}.message SET state = 0 WHERE id IN (SELECT id FROM {s}.message WHERE queue = $2 \
-                 AND state IN (1, 2) AND visible_at <= {now} ORDER BY visible_at LIMIT $3 FOR UPDATE SKIP LOCKED)",
+                "UPDATE {s}.message SET state = 0 WHERE id = ANY (ARRAY(SELECT id FROM {s}.message WHERE queue = $2 \
+                 AND state IN (1, 2) AND visible_at <= {now} ORDER BY visible_at LIMIT $3 FOR UPDATE SKIP LOCKED))",
                 &[T::INT8, T::INT8, T::INT8],
             ),
             receive: sql(
@@ -83,7 +85,7 @@ impl ReadSql {
                      UPDATE {{s}}.message m SET state = 1, held = true, visible_at = {{now}} + $4, received = {{now}}, \
                      delivery = delivery + 1, deliveries = deliveries + 1, \
                      history = CASE WHEN held THEN {lapsed} ELSE history END \
-                     FROM taken WHERE m.id = taken.id RETURNING {ITEM}, m.delivery, m.received"
+                     WHERE m.id = ANY (ARRAY(SELECT id FROM taken)) RETURNING {ITEM}, m.delivery, m.received"
                 ),
                 &[T::INT8, T::INT8, T::INT8, T::INT8],
             ),

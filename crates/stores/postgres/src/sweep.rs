@@ -19,8 +19,10 @@ impl SweepSql {
     pub(crate) fn new(schema: &str) -> Self {
         let sql = |text: &str| Sql::new(schema, text, &[Type::INT8, Type::INT8]);
         Self([
-            sql("DELETE FROM {s}.cell WHERE key IN (SELECT key FROM {s}.cell WHERE expires <= {now} \
-                 ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED)"),
+            sql(
+                "DELETE FROM {s}.cell WHERE key = ANY (ARRAY(SELECT key FROM {s}.cell WHERE expires <= {now} \
+                 ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED))",
+            ),
             sql(
                 "DELETE FROM {s}.dedup WHERE (queue, key) IN (SELECT queue, key FROM {s}.dedup WHERE until <= {now} \
                  ORDER BY until LIMIT $2 FOR UPDATE SKIP LOCKED)",
