@@ -11,7 +11,7 @@ use futures_util::future::{join, try_join, try_join_all};
 use martlet_base::{ClockHold, Timestamp};
 use martlet_store::engine::{Changes, Engine, Place};
 use martlet_store::{
-    CellKey, Committed, LogId, MessageId, QueueName, StoreError, Version, Write, WriteBatch,
+    CellKey, Committed, LogId, Message, MessageId, Outcome, QueueName, StoreError, Version, Write, WriteBatch,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -61,6 +61,7 @@ pub(crate) struct GroupSql {
     remove: Sql,
     remember: Sql,
     count: Sql,
+    plain: Sql,
 }
 
 impl GroupSql {
@@ -69,6 +70,28 @@ impl GroupSql {
         let sql = |text: &str, types: &[Type]| Sql::new(schema, text, types);
         let known = |rest: &str| format!("SELECT {KNOWN} FROM {{s}}.message m {rest}");
         Self {
+            plain: sql(
+                "WITH n AS MATERIALIZED (SELECT {now} AS now, nextval('{s}.version_seq') AS version), \
+                 i AS (INSERT INTO {s}.message (id, queue, state, visible_at, enqueued, received, held, delivery, \
+                 deliveries, priority, dedup_window, not_before, body) \
+                 SELECT nextval('{s}.message_seq'), q, CASE WHEN t > now THEN 2 ELSE 0 END, coalesce(t, now), now, now, \
+                 false, 0, 0, p, w, t, b FROM unnest($2, $3, $4, $5, $6) x (q, p, w, t, b), n RETURNING id), \
+                 c AS (INSERT INTO {s}.count AS c (queue, slot, live, blocked, buried, enqueued, acked) \
+                 SELECT q, $7, k, 0, 0, k, 0 FROM unnest($8, $9) y (q, k) ON CONFLICT (queue, slot) DO UPDATE SET \
+                 live = c.live + excluded.live, enqueued = c.enqueued + excluded.enqueued) \
+                 SELECT id, version FROM i, n",
+                &[
+                    T::INT8,
+                    T::INT8_ARRAY,
+                    T::INT2_ARRAY,
+                    T::INT8_ARRAY,
+                    T::INT8_ARRAY,
+                    T::BYTEA_ARRAY,
+                    T::INT4,
+                    T::INT8_ARRAY,
+                    T::INT8_ARRAY,
+                ],
+            ),
             order_keys: sql(
                 "SELECT queue, order_key FROM {s}.message WHERE id = ANY($1) AND order_key IS NOT NULL",
                 &[T::INT8_ARRAY],
@@ -275,6 +298,9 @@ async fn attempt(inner: &Inner, batches: &[&WriteBatch]) -> Result<Results, Fail
     let client =
         inner.pool.get().await.map_err(|error| Failed { error: no_connection(&error), again: false })?;
     let conn = Conn::pooled(&client, inner.prepared);
+    if let Some(messages) = plain(batches) {
+        return enqueue(inner, conn, &messages, &queues).await;
+    }
     let outcome = async {
         let decided = decide(inner, conn, batches, &queues, true).await?;
         write(inner, conn, &decided, batches, &queues, true).await?;
@@ -297,6 +323,55 @@ async fn attempt(inner: &Inner, batches: &[&WriteBatch]) -> Result<Results, Fail
             Err(failed)
         }
     }
+}
+
+/// The messages, if the group does nothing but enqueue, one message for each batch, without keys: then nothing has to be known
+/// beforehand.
+fn plain<'a>(batches: &[&'a WriteBatch]) -> Option<Vec<(&'a QueueName, &'a Message)>> {
+    let message = |batch: &&'a WriteBatch| match batch.writes() {
+        [Write::Enqueue { queue, message }] if message.dedup.is_none() && message.order_key.is_none() => {
+            Some((queue, message))
+        }
+        _ => None,
+    };
+    batches.iter().map(message).collect()
+}
+
+/// Such a group is one statement.
+async fn enqueue(
+    inner: &Inner,
+    conn: Conn<'_>,
+    messages: &[(&QueueName, &Message)],
+    queues: &QueueRows,
+) -> Result<Results, Failed> {
+    let rows: Vec<i64> = messages.iter().map(|(queue, _)| queues.get(*queue).copied().unwrap_or(0)).collect();
+    let priorities: Vec<i16> = messages.iter().map(|(_, message)| message.priority).collect();
+    let windows: Vec<i64> = messages.iter().map(|(_, message)| micros(message.dedup_window)).collect();
+    let times: Vec<Option<i64>> =
+        messages.iter().map(|(_, message)| message.not_before.map(Timestamp::as_micros)).collect();
+    let bodies: Vec<&[u8]> = messages.iter().map(|(_, message)| &*message.body).collect();
+    let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
+    for row in &rows {
+        *counts.entry(*row).or_default() += 1;
+    }
+    let (count_queues, count): (Vec<i64>, Vec<i64>) = counts.into_iter().unzip();
+    let now = inner.simulated();
+    let params: [&(dyn ToSql + Sync); 9] =
+        [&now, &rows, &priorities, &windows, &times, &bodies, &inner.slot, &count_queues, &count];
+    let ready = conn.ready(&inner.group_sql.plain).await;
+    let ready = ready.map_err(|error| Failed::before("cannot enqueue", &error))?;
+    let answers = conn.ask(&ready, &params).await.map_err(|error| {
+        let told = from_postgres("cannot enqueue", &error);
+        let known = says_no(&error);
+        Failed { error: if known { told.not_applied() } else { told }, again: known && is_passing(&error) }
+    })?;
+    inner.touched.notify_waiters();
+    inner.announce(messages.iter().map(|(queue, _)| *queue));
+    let committed = |row: &tokio_postgres::Row| {
+        let version = Version::from_u64(row.get::<_, i64>(1).unsigned_abs());
+        Ok(Committed::new(version).with_outcome(0, Outcome::Enqueued(id(row.get(0)))))
+    };
+    Ok(answers.iter().map(committed).collect())
 }
 
 /// One batch in a transaction that is somebody else's.
