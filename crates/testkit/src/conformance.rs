@@ -3,12 +3,14 @@
 //!
 //! * [`connector`](mod@connector): a platform's client, by [`connector_conformance!`](crate::connector_conformance) and
 //!   [`paging_conformance!`](crate::paging_conformance).
+//! * [`layer`](mod@layer): a layer of one's own, by [`layer_conformance!`](crate::layer_conformance).
 //! * [`transport`](mod@transport): what sends the attempts, by [`transport_conformance!`](crate::transport_conformance).
 //!
 //! A case panics with a message that says which promise is broken and by which operation. Time is a
 //! [`ManualClock`](martlet_base::ManualClock) wherever there is no socket: the hours of retries and quota take seconds.
 
 pub mod connector;
+pub mod layer;
 pub mod transport;
 mod wire;
 

@@ -16,7 +16,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! Over sockets the other side is a [`SimServer`](crate::SimServer) on loopback, with real faults on the wire.
+//! Over sockets the other side is a [`SimServer`] on loopback, with real faults on the wire.
 
 use crate::{SimReply, SimRequest, SimServer, SimTime, Simulator, WireFault};
 use bytes::Bytes;

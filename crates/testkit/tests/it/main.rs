@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests; clippy sees only test functions as tests")]
 
 mod conformance;
+mod layers;
 mod scripted;
 mod serve;
 mod sim_transport;
