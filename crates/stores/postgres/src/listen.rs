@@ -15,6 +15,9 @@ use tokio_postgres::{AsyncMessage, Client, Config, Error, Socket};
 /// How long to wait before connecting again.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// The time between two words to others.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// Makes the connection that listens.
 #[async_trait]
 pub(crate) trait Connect: Send + Sync {
@@ -99,5 +102,8 @@ pub(crate) async fn announce(
             // Whoever does not hear of it looks again soon.
             let _ = client.batch_execute(&sql).await;
         }
+        drop(inner);
+        // What comes meanwhile is told together: a word for each of a thousand commits a second would cost as much as they do.
+        martlet_base::Clock::system().sleep(PAUSE).await;
     }
 }
