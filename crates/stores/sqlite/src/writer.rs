@@ -172,9 +172,23 @@ impl Writer {
             self.folded = 0;
         }
         if frames >= self.folded + TOO_MANY_FRAMES {
-            // The keeper has done most of it.
-            self.folded = frames;
-            keeper::checkpoint(&self.conn, "PASSIVE");
+            // The keeper has done most of it. While it is at work nobody else can: then again after the next transaction,
+            // unless the log has grown twice as long; then commits wait for the keeper.
+            let mut tries = if frames >= self.folded + 2 * TOO_MANY_FRAMES { 2_000 } else { 1 };
+            while tries > 0 {
+                if keeper::checkpoint(&self.conn, "PASSIVE") {
+                    self.folded = frames;
+                    return;
+                }
+                tries -= 1;
+                if tries > 0 {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "the disk works in real time, on its own thread"
+                    )]
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
         } else if frames >= CHECKPOINT_FRAMES {
             // The store is being closed when nobody listens any more.
             let _ = self.keeper.send(());
