@@ -5,16 +5,25 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 
-/// An example's program: cargo builds examples beside the tests.
+/// An example's program. `cargo test` does not build the programs of examples that have tests of their own, so they are built
+/// here, with the features that `cargo xtask test` asks for: nothing else is compiled again then.
 pub(crate) fn example(name: &str) -> PathBuf {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.push("examples");
-    path.push(name);
-    assert!(path.exists(), "{} was not built; run the tests of the whole package", path.display());
-    path
+    static PROFILE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let mut profile = std::env::current_exe().unwrap();
+        profile.pop();
+        profile.pop();
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--quiet", "--workspace", "--all-features", "--examples", "--target-dir"]);
+        cargo.arg(profile.parent().unwrap());
+        if !profile.ends_with("debug") {
+            cargo.arg("--profile").arg(profile.file_name().unwrap());
+        }
+        assert!(cargo.status().unwrap().success(), "the examples do not build");
+        profile
+    });
+    PROFILE.join("examples").join(name)
 }
 
 fn contact_sync() -> Command {
