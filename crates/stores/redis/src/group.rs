@@ -71,15 +71,17 @@ pub(crate) async fn run(inner: Arc<Inner>, mut jobs: mpsc::UnboundedReceiver<Job
                         Err(_) => break,
                     }
                 }
-                let sweep = real.now().since(swept) >= SWEEP_EVERY;
-                if sweep {
-                    swept = real.now();
-                }
-                let results = commit(&inner, &batches, sweep, &rng).await;
+                let results = commit(&inner, &batches, false, &rng).await;
                 for ((reply, hold), result) in replies.into_iter().zip(results) {
                     // Nobody listens any more when the future was dropped: the commit stands all the same.
                     let _ = reply.send(result);
                     drop(hold);
+                }
+                if real.now().since(swept) >= SWEEP_EVERY {
+                    swept = real.now();
+                    // A group of its own: one that writes cells or a queue itself cannot sweep there. What fails is tried
+                    // again in a second.
+                    let _ = commit(&inner, &[], true, &rng).await;
                 }
             }
         }
@@ -512,7 +514,7 @@ pub(crate) fn place(
     }
 }
 
-/// Removes some of what has expired, with the group's own changes. What the group itself has just written anew stays.
+/// Removes some of what has expired, in a group of its own.
 async fn sweep_into(inner: &Inner, change: &mut Change, now: Timestamp) -> Result<(), StoreError> {
     let keys = &inner.keys;
     let now = now.as_micros().to_string();
@@ -528,7 +530,7 @@ async fn sweep_into(inner: &Inner, change: &mut Change, now: Timestamp) -> Resul
     let sequence = fields(answers.next())?.pop().flatten().unwrap_or_else(|| b"0".to_vec());
     let cells = list(answers.next())?;
     let queues = list(answers.next())?;
-    // A group that writes cells itself leaves the sweeping to another one.
+    // Should the group write cells itself after all, another one sweeps them.
     if !cells.is_empty() && !change.changes.contains(CELLS) {
         change.read.insert(CELLS.to_owned(), load::text(&sequence)?.to_owned());
         change.changes.insert(CELLS.to_owned());
