@@ -4,7 +4,6 @@ use crate::pipeline::Parts;
 use crate::state::{Known, Status, cell_name, short_hash};
 use crate::{ContentHash, Op, PipelineError, Record, Transformed};
 use martlet_base::{CallOutcome, Signal};
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use twox_hash::XxHash3_128;
 
@@ -33,7 +32,7 @@ impl Digest {
     fn add(&mut self, key: &str, content: ContentHash) {
         let mut hasher = XxHash3_128::with_seed(1);
         hasher.write(&content.as_u128().to_be_bytes());
-        hasher.write(cell_name_of(key).as_bytes());
+        hasher.write(cell_name(key).as_bytes());
         self.count += 1;
         self.checksum = self.checksum.wrapping_add(hasher.finish_128());
     }
@@ -95,15 +94,15 @@ pub(crate) async fn reconcile(parts: &Parts, mode: ReconcileMode) -> Result<Reco
 
 async fn against_state(parts: &Parts) -> Result<ReconcileReport, PipelineError> {
     let mut report = ReconcileReport::default();
-    let mut after = None;
-    loop {
-        let page = parts.state.scan(after.as_deref()).await?;
-        let Some((last, _)) = page.last() else { break };
-        after = Some(last.clone());
-        for (key, known) in page.iter().filter(|(_, known)| known.status == Status::Written) {
-            report.expected.add(key, known.content);
-        }
-    }
+    let expected = &mut report.expected;
+    parts
+        .state
+        .each(|key, known| {
+            if known.status == Status::Written {
+                expected.add(&key, known.content);
+            }
+        })
+        .await?;
     let mut actual = parts.destination.read_back().await.map_err(PipelineError::Destination)?;
     while let Some(page) = actual.next().await.map_err(PipelineError::Destination)? {
         page.iter().for_each(|record| report.actual.add(&record.key, record.content_hash()));
@@ -125,22 +124,14 @@ async fn name_differences(parts: &Parts, report: &mut ReconcileReport) -> Result
             judge(record, known.as_ref().map(|known| (known, known.content)), twice, report);
         }
     }
-    let mut after = None;
-    loop {
-        let page = parts.state.scan(after.as_deref()).await?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
-        after = Some(last.clone());
-        for (key, known) in page {
+    parts
+        .state
+        .each(|key, known| {
             if known.status == Status::Written && !seen.contains(&short_hash(&key)) {
                 report.missing.push(key);
             }
-        }
-    }
-}
-
-/// The name of a key's cell; a name that came from the state is one already.
-fn cell_name_of(key: &str) -> Cow<'_, str> {
-    if key.starts_with('#') && key.len() == 33 { Cow::Borrowed(key) } else { cell_name(key) }
+        })
+        .await
 }
 
 fn judge(

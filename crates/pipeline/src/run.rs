@@ -2,7 +2,7 @@
 //! checkpoint.
 
 use crate::pipeline::Parts;
-use crate::state::{Changes, Known, Saved, Status, short_hash};
+use crate::state::{Changes, Known, Saved, Status, is_hash, short_hash};
 use crate::{
     Batch, Checkpoint, Completeness, Counts, Deletion, Op, Outcome, PipelineError, Progress, Record,
     RunFailed, RunReport, Transformed, WriteOutcome,
@@ -161,16 +161,19 @@ impl Run {
     async fn sweep(&mut self) -> Result<(), PipelineError> {
         let Some(seen) = self.seen.take() else { return Ok(()) };
         let parts = Arc::clone(&self.parts);
-        let (mut known, mut absent) = (0u64, Vec::new());
-        let mut after = None;
-        loop {
-            let page = parts.state.scan(after.as_deref()).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.clone());
-            known += u64::try_from(page.len()).unwrap_or_default();
-            absent
-                .extend(page.into_iter().map(|(key, _)| key).filter(|key| !seen.contains(&short_hash(key))));
-        }
+        let (mut known, mut absent, mut nameless) = (0u64, Vec::new(), 0u64);
+        parts
+            .state
+            .each(|key, _| {
+                known += 1;
+                match seen.contains(&short_hash(&key)) {
+                    true => {}
+                    false if is_hash(&key) => nameless += 1,
+                    false => absent.push(key),
+                }
+            })
+            .await?;
+        self.vanished = nameless;
         if absent.is_empty() {
             return Ok(());
         }
@@ -183,12 +186,12 @@ impl Run {
                     );
                 }
                 None => {
-                    self.vanished = u64::try_from(absent.len()).unwrap_or(u64::MAX);
+                    self.vanished += u64::try_from(absent.len()).unwrap_or(u64::MAX);
                     return Ok(());
                 }
             }
         }
-        self.vanished = u64::try_from(absent.len() - gone.len()).unwrap_or(u64::MAX);
+        self.vanished += u64::try_from(absent.len() - gone.len()).unwrap_or(u64::MAX);
         let count = u64::try_from(gone.len()).unwrap_or(u64::MAX);
         #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
         if count > ALWAYS_DELETABLE && count as f64 > known as f64 * parts.max_delete_ratio {
@@ -285,10 +288,7 @@ impl Run {
         parts.destination.prepare().await.map_err(PipelineError::Destination)?;
         let mut reader = parts.source.open(from.as_ref()).await.map_err(PipelineError::Source)?;
         self.completeness = reader.completeness();
-        if self.completeness == Completeness::Full
-            && !self.resumed
-            && !parts.state.scan(None).await?.is_empty()
-        {
+        if self.completeness == Completeness::Full && !self.resumed && !parts.state.is_empty().await? {
             self.seen = Some(HashSet::new());
         }
         let (send, batches) = mpsc::channel(parts.read_ahead);

@@ -182,13 +182,25 @@ impl State {
             .collect()
     }
 
-    /// A page of all records after `after`, in the order of their cells, by [`cell_name`].
-    pub(crate) async fn scan(&self, after: Option<&str>) -> Result<Vec<(String, Known)>, PipelineError> {
-        let after = after.map(|key| format!("{RECORD}{key}"));
-        let after = after.as_deref().unwrap_or(RECORD);
-        let page = self.cells.scan(Some(after), 1000).await?;
-        let mut out = Vec::with_capacity(page.len());
-        for (name, cell) in page {
+    /// Whether any record is known.
+    pub(crate) async fn is_empty(&self) -> Result<bool, PipelineError> {
+        Ok(self.page(RECORD).await?.is_empty())
+    }
+
+    /// Shows every record, by [`cell_name`] and in the order of the names, a page in memory at a time.
+    pub(crate) async fn each(&self, mut show: impl FnMut(String, Known)) -> Result<(), PipelineError> {
+        let mut after = RECORD.to_owned();
+        loop {
+            let page = self.page(&after).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = format!("{RECORD}{last}");
+            page.into_iter().for_each(|(name, known)| show(name, known));
+        }
+    }
+
+    async fn page(&self, after: &str) -> Result<Vec<(String, Known)>, PipelineError> {
+        let mut out = Vec::new();
+        for (name, cell) in self.cells.scan(Some(after), 1000).await? {
             let Some(key) = name.strip_prefix(RECORD) else { break };
             let known = Known::decode(&cell.value)
                 .ok_or_else(|| PipelineError::State("a record's state is damaged or newer".into()))?;
@@ -224,22 +236,25 @@ impl State {
 }
 
 /// The name of a record's cell. Keys are data of the source: one that is too long or has a control character must not stop
-/// the run for good, so it goes by its hash.
+/// the run for good, so it goes by its hash. A name that is such a hash is its own name.
 pub(crate) fn cell_name(key: &str) -> Cow<'_, str> {
     let plain =
         !key.is_empty() && key.len() <= 256 && !key.starts_with('#') && !key.chars().any(char::is_control);
-    if plain {
+    if plain || is_hash(key) {
         return Cow::Borrowed(key);
     }
     Cow::Owned(format!("#{:032x}", twox_hash::XxHash3_128::oneshot(key.as_bytes())))
 }
 
+/// Whether a cell's name hides the key: the source cannot be asked about it.
+pub(crate) fn is_hash(name: &str) -> bool {
+    name.strip_prefix('#').is_some_and(|hash| hash.len() == 32 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 /// 64 bits that stand for a key in a set of keys seen: a collision could hide one key among 2^32.
 pub(crate) fn short_hash(key: &str) -> u64 {
-    let name = cell_name(key);
-    // A name that came from the state is a name already, also when it is a hash.
-    let name = if key.starts_with('#') && key.len() == 33 { key } else { &name };
-    u64::try_from(twox_hash::XxHash3_128::oneshot(name.as_bytes()) & u128::from(u64::MAX)).unwrap_or_default()
+    let hash = twox_hash::XxHash3_128::oneshot(cell_name(key).as_bytes());
+    u64::try_from(hash & u128::from(u64::MAX)).unwrap_or_default()
 }
 
 /// What is to be remembered, in one commit.

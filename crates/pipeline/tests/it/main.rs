@@ -227,6 +227,18 @@ async fn nothing_is_deleted_for_being_absent_when_the_source_cannot_tell() {
 }
 
 #[tokio::test]
+async fn an_absent_record_whose_key_is_hidden_by_its_hash_is_left_and_counted() {
+    let world = World::new(20);
+    let long = "x".repeat(2_000);
+    world.table.add(&long, "value");
+    world.run().await;
+    world.table.hide(&long);
+    let report = world.run().await;
+    assert_eq!((report.counts.deleted, report.vanished), (0, 1));
+    assert!(world.sink.has(&format!("t{long}")));
+}
+
+#[tokio::test]
 async fn half_a_list_is_not_taken_for_a_mass_deletion() {
     let world = World::new(300);
     world.run().await;
