@@ -18,8 +18,10 @@ use crate::recipe::Text;
 /// ```
 ///
 /// ```compile_fail,E0451
-/// # use martlet_webhooks::{Coverage, Strength, Verified};
-/// let forged = Verified { value: b"{}".to_vec(), proof: todo!() }; // fields are private
+/// # use martlet_webhooks::Verified;
+/// fn forge(genuine: Verified<Vec<u8>>) -> Verified<Vec<u8>> {
+///     Verified { value: b"other".to_vec(), ..genuine } // fields are private
+/// }
 /// ```
 ///
 /// The same handler takes what a verifier accepted:
