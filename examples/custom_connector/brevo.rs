@@ -3,8 +3,8 @@
 
 use http::HeaderName;
 use martlet::core::{
-    Call, Client, ClientBuilder, Credential, Descriptor, Idempotency, LimitSpec, Operation, Pager, Platform,
-    Response, Result, Secret, Verdict,
+    Call, Client, ClientBuilder, Credential, Descriptor, Idempotency, LimitSpec, Operation, Pager, Response,
+    Result, Secret, quota_headers::Dialect,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -18,37 +18,6 @@ pub(crate) const UPSERT: Operation =
     Operation::post("contacts.upsert", "/{version}/contacts").idempotency(Idempotency::Idempotent);
 #[cfg(test)]
 pub(crate) const ALL: &[Operation] = &[LIST, GET, UPSERT];
-
-#[derive(Debug)]
-struct BrevoPlatform(Descriptor);
-
-impl Platform for BrevoPlatform {
-    fn descriptor(&self) -> &Descriptor {
-        &self.0
-    }
-
-    /// The status says what happened; the envelope adds a code and a text, if it is one at all.
-    fn classify(&self, _operation: &Operation, response: &Response) -> Verdict {
-        let Verdict::Fault(mut fault) = Verdict::from_status(response.status()) else {
-            return Verdict::Success;
-        };
-        if let Ok(Problem { code, message }) = serde_json::from_slice(response.body()) {
-            fault = fault.code(code).message(message);
-        }
-        // There is no Retry-After; the seconds until the window ends are here (unconfirmed).
-        let reset = response.header("x-sib-ratelimit-reset").and_then(|text| text.parse().ok());
-        match reset.filter(|_| response.status() == 429) {
-            Some(seconds) => Verdict::Fault(fault.retry_after(Duration::from_secs(seconds))),
-            None => Verdict::Fault(fault),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    code: String,
-    message: String,
-}
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Contact {
@@ -69,11 +38,14 @@ pub(crate) struct Brevo(pub(crate) Arc<Client>);
 impl Brevo {
     /// A builder for the client that [`Brevo`] wraps; it needs a transport.
     pub(crate) fn builder(api_key: impl Into<Secret>) -> ClientBuilder {
-        let descriptor =
-            Descriptor::new("brevo", "https://api.brevo.com").expect("two constants, both valid");
-        let limit = LimitSpec::new(LimitSpec::DEFAULT).window("secondly", 10, Duration::from_secs(1));
-        Client::builder(BrevoPlatform(descriptor.version("v3").limit(limit).check(LIST)))
-            .credentials(Credential::api_key(HeaderName::from_static("api-key"), api_key))
+        let brevo = Descriptor::new("brevo", "https://api.brevo.com").expect("two constants, both valid");
+        let brevo = brevo
+            .version("v3")
+            .limit(LimitSpec::new(LimitSpec::DEFAULT).window("secondly", 10, Duration::from_secs(1)))
+            .quota_headers(Dialect::Brevo)
+            .error_body("/code", "/message")
+            .check(LIST);
+        Client::builder(brevo).credentials(Credential::api_key(HeaderName::from_static("api-key"), api_key))
     }
 
     /// All contacts, so many a page.

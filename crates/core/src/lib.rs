@@ -32,6 +32,9 @@ pub use request::{CallContext, Request};
 pub use response::{Response, ResponseMeta};
 pub use transport::{BodyStream, SendContext, Transport, TransportError, TransportErrorKind, WireRequest};
 
+/// How platforms tell the rest of a quota: what [`Descriptor::quota_headers`] takes.
+pub use martlet_resilience::quota_headers;
+
 /// What other crates of the family need from below, so that a connector depends on this crate alone.
 pub use martlet_base as base;
 pub use martlet_resilience as resilience;

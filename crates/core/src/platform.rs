@@ -1,12 +1,16 @@
 use crate::{Error, ErrorKind, Operation, Response};
 use http::{HeaderName, HeaderValue, StatusCode};
-use martlet_base::{Delivery, Recovery, Timestamp};
+use martlet_base::{Clock, Delivery, Recovery, Timestamp};
+use martlet_resilience::quota_headers::{Dialect, Reading, WindowReading};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
 /// What the generic layers must know about a vendor. Everything here is a fact or a pure function.
+///
+/// A [`Descriptor`] is a platform by itself: enough for one whose status codes mean what RFC 9110 says. Implement the trait for
+/// what a descriptor cannot say, such as an error inside a 200.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not describe a platform",
     note = "implement `martlet_core::Platform`: a `descriptor()` and a `classify()`"
@@ -16,12 +20,13 @@ pub trait Platform: fmt::Debug + Send + Sync {
     fn descriptor(&self) -> &Descriptor;
 
     /// Turns an answer into success or a fault by the platform's own rules, a 200 that holds an error included.
+    /// [`Descriptor::verdict`] unless implemented.
     fn classify(&self, operation: &Operation, response: &Response) -> Verdict {
         let _ = operation;
-        Verdict::from_status(response.status())
+        self.descriptor().verdict(response)
     }
 
-    /// What an answer, of whatever status, says about the account's quota.
+    /// What an answer, of whatever status, says about the account's quota beside [`Descriptor::quota_headers`].
     fn quota(&self, operation: &Operation, response: &Response) -> Vec<QuotaUpdate> {
         let _ = (operation, response);
         Vec::new()
@@ -34,6 +39,20 @@ pub trait Platform: fmt::Debug + Send + Sync {
 }
 
 /// The fixed facts of a platform.
+///
+/// ```
+/// use martlet_core::{Client, Descriptor, LimitSpec, quota_headers::Dialect};
+/// use std::time::Duration;
+///
+/// let acme = Descriptor::new("acme", "https://api.acme.example")?
+///     .version("v2")
+///     .limit(LimitSpec::new(LimitSpec::DEFAULT).window("secondly", 10, Duration::from_secs(1)))
+///     .quota_headers(Dialect::RateLimit)
+///     .error_body("/error/code", "/error/message");
+/// let builder = Client::builder(acme); // now its transport and credentials
+/// # let _ = builder;
+/// # Ok::<(), martlet_core::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Descriptor {
     id: Arc<str>,
@@ -43,6 +62,14 @@ pub struct Descriptor {
     check: Option<Operation>,
     headers: Vec<(HeaderName, HeaderValue)>,
     attempt_timeout: Duration,
+    error_body: Option<(&'static str, &'static str)>,
+    quota_headers: Option<Dialect>,
+}
+
+impl Platform for Descriptor {
+    fn descriptor(&self) -> &Descriptor {
+        self
+    }
 }
 
 impl Descriptor {
@@ -69,6 +96,8 @@ impl Descriptor {
             check: None,
             headers: Vec::new(),
             attempt_timeout: Duration::from_secs(60),
+            error_body: None,
+            quota_headers: None,
         })
     }
 
@@ -106,6 +135,72 @@ impl Descriptor {
     pub const fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
         self
+    }
+
+    /// Where the JSON body of a failure has the vendor's code and its text, as
+    /// [JSON pointers](https://www.rfc-editor.org/rfc/rfc6901): `error_body("/error/code", "/error/message")`.
+    /// A body without them, such as a proxy's page, is no problem: then the status says it all.
+    #[must_use]
+    pub const fn error_body(mut self, code: &'static str, message: &'static str) -> Self {
+        self.error_body = Some((code, message));
+        self
+    }
+
+    /// In which dialect its answers tell the rest of a quota. What they tell is taken for the window of the same name or
+    /// length, else for the only one, of the operation's own bucket, then of the default one.
+    #[must_use]
+    pub const fn quota_headers(mut self, dialect: Dialect) -> Self {
+        self.quota_headers = Some(dialect);
+        self
+    }
+
+    /// What an answer's status and [body](Self::error_body) say.
+    #[must_use]
+    pub fn verdict(&self, response: &Response) -> Verdict {
+        let Verdict::Fault(mut fault) = Verdict::from_status(response.status()) else {
+            return Verdict::Success;
+        };
+        if let Some((code, message)) = self.error_body
+            && let Ok(body) = serde_json::from_slice::<serde_json::Value>(response.body())
+        {
+            let text = |pointer| match body.pointer(pointer)? {
+                serde_json::Value::String(text) => Some(text.clone()),
+                serde_json::Value::Number(number) => Some(number.to_string()),
+                _ => None,
+            };
+            fault.code = text(code);
+            fault.message = text(message).unwrap_or(fault.message);
+        }
+        Verdict::Fault(fault)
+    }
+
+    /// What the headers of an answer to `operation` that arrived just now say.
+    pub(crate) fn read_quota(
+        &self,
+        operation: &Operation,
+        response: &Response,
+        clock: &Clock,
+    ) -> Vec<QuotaUpdate> {
+        let Some(dialect) = self.quota_headers else { return Vec::new() };
+        let Reading { windows, .. } = dialect.read(&|name| response.header(name), clock.wall());
+        let alone = windows.len() == 1;
+        windows.iter().filter_map(|told| self.window_of(operation, told, alone)).collect()
+    }
+
+    fn window_of(&self, operation: &Operation, told: &WindowReading, alone: bool) -> Option<QuotaUpdate> {
+        let counts_requests = told.unit.as_deref().is_none_or(|unit| unit == "requests");
+        let buckets = [operation.get_quota(), Some(LimitSpec::DEFAULT)].into_iter().flatten();
+        let found = buckets.filter(|_| counts_requests).find_map(|bucket| {
+            let windows = self.limits.iter().find(|limit| limit.bucket == bucket)?.windows();
+            let named = windows.iter().find(|(name, ..)| *name == told.name);
+            let as_long = || windows.iter().find(|(_, _, per)| Some(*per) == told.per);
+            let only = || windows.first().filter(|_| alone && windows.len() == 1);
+            named.or_else(as_long).or_else(only).map(|(name, ..)| (bucket, *name))
+        });
+        let (bucket, window) = found?;
+        let mut update = QuotaUpdate::new(bucket, window).left(told.limit, told.remaining);
+        update.resets_in = told.reset;
+        Some(update)
     }
 
     /// The platform's id.

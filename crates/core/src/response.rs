@@ -81,12 +81,13 @@ impl Response {
         })
     }
 
-    /// An error about this answer, with operation, status and request id filled in.
+    /// An error about this answer, with operation, status, request id and attempts filled in.
     #[must_use]
     pub fn error(&self, kind: ErrorKind, message: impl AsRef<str>) -> Error {
         let error = Error::new(kind, message)
             .with_operation(&self.0.context.platform, self.0.context.operation.name())
-            .with_status(self.0.status.as_u16());
+            .with_status(self.0.status.as_u16())
+            .with_effort(self.0.meta.attempts, self.0.meta.elapsed);
         match &self.0.meta.request_id {
             Some(id) => error.with_request_id(id),
             None => error,

@@ -397,7 +397,8 @@ impl Core {
     fn classify(&self, mut response: Response, now: Moment) -> Result<Response> {
         let context = Arc::clone(response.context());
         let operation = &context.operation;
-        let updates = self.platform.quota(operation, &response);
+        let mut updates = self.platform.descriptor().read_quota(operation, &response, &self.clock);
+        updates.extend(self.platform.quota(operation, &response));
         let verdict = self.platform.classify(operation, &response);
         let hint = response.header("retry-after").and_then(|v| parse_retry_after(v, self.clock.wall()));
         let (error, pause) = match verdict {

@@ -8,6 +8,7 @@ mod bulk;
 mod cache;
 mod cancellation;
 mod credentials;
+mod descriptor;
 mod docs;
 mod hedge;
 mod idempotency;
