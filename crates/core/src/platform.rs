@@ -2,6 +2,7 @@ use crate::{Error, ErrorKind, Operation, Response};
 use http::{HeaderName, HeaderValue, StatusCode};
 use martlet_base::{Clock, Delivery, Recovery, Timestamp};
 use martlet_resilience::quota_headers::{Dialect, Reading, WindowReading};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,7 +148,8 @@ impl Descriptor {
     }
 
     /// In which dialect its answers tell the rest of a quota. What they tell is taken for the window of the same name or
-    /// length, else for the only one, of the operation's own bucket, then of the default one.
+    /// length, else for the only one, of the operation's own bucket, then of the default one. What is told of another window
+    /// limits nothing; it is in [`ResponseMeta::quota`](crate::ResponseMeta::quota) like the rest.
     #[must_use]
     pub const fn quota_headers(mut self, dialect: Dialect) -> Self {
         self.quota_headers = Some(dialect);
@@ -184,23 +186,30 @@ impl Descriptor {
         let Some(dialect) = self.quota_headers else { return Vec::new() };
         let Reading { windows, .. } = dialect.read(&|name| response.header(name), clock.wall());
         let alone = windows.len() == 1;
-        windows.iter().filter_map(|told| self.window_of(operation, told, alone)).collect()
+        let requests = |told: &WindowReading| told.unit.as_deref().is_none_or(|unit| unit == "requests");
+        windows.into_iter().filter(requests).map(|told| self.window_of(operation, told, alone)).collect()
     }
 
-    fn window_of(&self, operation: &Operation, told: &WindowReading, alone: bool) -> Option<QuotaUpdate> {
-        let counts_requests = told.unit.as_deref().is_none_or(|unit| unit == "requests");
+    fn window_of(&self, operation: &Operation, told: WindowReading, alone: bool) -> QuotaUpdate {
         let buckets = [operation.get_quota(), Some(LimitSpec::DEFAULT)].into_iter().flatten();
-        let found = buckets.filter(|_| counts_requests).find_map(|bucket| {
-            let windows = self.limits.iter().find(|limit| limit.bucket == bucket)?.windows();
-            let named = windows.iter().find(|(name, ..)| *name == told.name);
-            let as_long = || windows.iter().find(|(_, _, per)| Some(*per) == told.per);
-            let only = || windows.first().filter(|_| alone && windows.len() == 1);
-            named.or_else(as_long).or_else(only).map(|(name, ..)| (bucket, *name))
-        });
-        let (bucket, window) = found?;
-        let mut update = QuotaUpdate::new(bucket, window).left(told.limit, told.remaining);
+        let limits = buckets.filter_map(|bucket| self.limits.iter().find(|limit| limit.bucket == bucket));
+        let windows =
+            limits.clone().flat_map(|limit| limit.windows.iter().map(|window| (limit.bucket, window)));
+        let named = windows.clone().find(|(_, (name, ..))| *name == told.name);
+        let as_long = || windows.clone().find(|(_, (_, _, per))| Some(*per) == told.per);
+        let only = || {
+            limits.clone().filter(|_| alone).find_map(|limit| match &limit.windows[..] {
+                [window] => Some((limit.bucket, window)),
+                _ => None,
+            })
+        };
+        let mut update = match named.or_else(as_long).or_else(only) {
+            Some((bucket, (name, ..))) => QuotaUpdate::new(bucket, *name),
+            None => QuotaUpdate::new(LimitSpec::DEFAULT, told.name),
+        };
+        update = update.left(told.limit, told.remaining);
         update.resets_in = told.reset;
-        Some(update)
+        update
     }
 
     /// The platform's id.
@@ -425,7 +434,7 @@ pub struct QuotaUpdate {
     /// Which bucket.
     pub bucket: &'static str,
     /// Which window of it, `daily`.
-    pub window: &'static str,
+    pub window: Cow<'static, str>,
     /// The limit as the platform knows it.
     pub limit: Option<u32>,
     /// What is left.
@@ -439,13 +448,20 @@ pub struct QuotaUpdate {
 impl QuotaUpdate {
     /// An update that says nothing yet.
     #[must_use]
-    pub const fn new(bucket: &'static str, window: &'static str) -> Self {
-        Self { bucket, window, limit: None, remaining: None, blocked_for: None, resets_in: None }
+    pub fn new(bucket: &'static str, window: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            bucket,
+            window: window.into(),
+            limit: None,
+            remaining: None,
+            blocked_for: None,
+            resets_in: None,
+        }
     }
 
     /// With the limit and what is left.
     #[must_use]
-    pub const fn left(mut self, limit: Option<u32>, remaining: Option<u32>) -> Self {
+    pub fn left(mut self, limit: Option<u32>, remaining: Option<u32>) -> Self {
         self.limit = limit;
         self.remaining = remaining;
         self
@@ -453,14 +469,14 @@ impl QuotaUpdate {
 
     /// With the time until the window is full again.
     #[must_use]
-    pub const fn resets_in(mut self, time: Duration) -> Self {
+    pub fn resets_in(mut self, time: Duration) -> Self {
         self.resets_in = Some(time);
         self
     }
 
     /// With an ordered pause.
     #[must_use]
-    pub const fn blocked_for(mut self, pause: Duration) -> Self {
+    pub fn blocked_for(mut self, pause: Duration) -> Self {
         self.blocked_for = Some(pause);
         self
     }

@@ -4,7 +4,8 @@ use crate::operations;
 use http::StatusCode;
 use martlet_base::{Delivery, Recovery};
 use martlet_core::{
-    Descriptor, ErrorKind, LimitSpec, Operation, Platform, QuotaUpdate, Response, VendorFault, Verdict,
+    Descriptor, ErrorKind, LimitSpec, Operation, Platform, Response, VendorFault, Verdict,
+    quota_headers::Dialect,
 };
 use serde::Deserialize;
 use std::time::Duration;
@@ -32,6 +33,7 @@ impl HubSpotPlatform {
             .version(API_VERSION)
             .limit(HubSpotPlan::Free.limit())
             .limit(LimitSpec::new(operations::SEARCH_BUCKET).window("secondly", 5, Duration::from_secs(1)))
+            .quota_headers(Dialect::HubSpot)
             .check(operations::LIST);
         Self(descriptor)
     }
@@ -74,20 +76,6 @@ impl Platform for HubSpotPlatform {
             _ => VendorFault::from_status(status),
         };
         Verdict::Fault(fault(basic, envelope.as_ref()))
-    }
-
-    fn quota(&self, _operation: &Operation, response: &Response) -> Vec<QuotaUpdate> {
-        let number = |name| response.header(name).and_then(|text| text.trim().parse::<u32>().ok());
-        let windows = [
-            ("daily", "x-hubspot-ratelimit-daily", "x-hubspot-ratelimit-daily-remaining"),
-            ("ten_secondly", "x-hubspot-ratelimit-max", "x-hubspot-ratelimit-remaining"),
-        ];
-        let told = windows.into_iter().filter_map(|(window, limit, remaining)| {
-            let (limit, remaining) = (number(limit), number(remaining));
-            (limit.is_some() || remaining.is_some())
-                .then(|| QuotaUpdate::new(LimitSpec::DEFAULT, window).left(limit, remaining))
-        });
-        told.collect()
     }
 
     fn request_id<'r>(&self, response: &'r Response) -> Option<&'r str> {

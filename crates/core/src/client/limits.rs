@@ -83,7 +83,7 @@ impl LimitsSlot {
             let windows = limits.snapshot(now);
             if let Some(window) = windows.iter().find(|w| *w.name == *update.window) {
                 let resets = now + update.resets_in.unwrap_or(window.per);
-                limits.observe_remaining(update.window, remaining, resets, now);
+                limits.observe_remaining(&update.window, remaining, resets, now);
             }
         }
         let own = operation.get_quota().unwrap_or(LimitSpec::DEFAULT);

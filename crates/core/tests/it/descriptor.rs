@@ -59,7 +59,7 @@ async fn quota_headers_are_taken_for_the_window_they_name() {
     reply.header("x-hubspot-ratelimit-max", "100").header("x-hubspot-ratelimit-remaining", "0").then(200);
     let response = get(&world, &client).await.unwrap();
     let [update] = &response.meta().quota[..] else { panic!("{:?}", response.meta()) };
-    assert_eq!((update.window, update.limit, update.remaining), ("ten_secondly", Some(100), Some(0)));
+    assert_eq!((&*update.window, update.limit, update.remaining), ("ten_secondly", Some(100), Some(0)));
     let before = world.clock.now();
     get(&world, &client).await.unwrap();
     assert_eq!(world.clock.now().since(before), secs(10));

@@ -134,10 +134,10 @@ async fn quota_headers_are_read_where_they_are_readable() {
         .header("x-hubspot-ratelimit-remaining", "many");
     let get = scripted.hubspot.contacts().get("77").send_with_meta();
     let (_, meta) = scripted.clock.drive(get).await.unwrap();
-    let told: Vec<_> = meta.quota.iter().map(|q| (q.bucket, q.window, q.limit, q.remaining)).collect();
+    let told: Vec<_> = meta.quota.iter().map(|q| (q.bucket, &*q.window, q.limit, q.remaining)).collect();
     assert_eq!(
         told,
-        [("default", "daily", Some(250_000), Some(249_000)), ("default", "ten_secondly", Some(100), None)]
+        [("default", "ten_secondly", Some(100), None), ("default", "daily", Some(250_000), Some(249_000))]
     );
 }
 
