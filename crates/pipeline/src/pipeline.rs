@@ -1,8 +1,8 @@
 use crate::run::Run;
-use crate::state::{Changes, DeadLetter, Known, State, Status};
+use crate::state::{Changes, DeadLetter, State};
 use crate::{
-    Destination, PipelineError, Progress, ReconcileMode, ReconcileReport, RunReport, Source, Transform,
-    WriteOutcome, reconcile,
+    Destination, PipelineError, Progress, ReconcileMode, ReconcileReport, Record, RunReport, Source,
+    Transform, WriteOutcome, reconcile,
 };
 use martlet_base::{Clock, Observer, Observers};
 use martlet_store::Store;
@@ -36,6 +36,17 @@ pub(crate) struct Parts {
     pub(crate) recheck_skipped: bool,
     pub(crate) restart: bool,
     pub(crate) max_delete_ratio: f64,
+}
+
+impl Parts {
+    /// Writes `records`: one outcome for each.
+    pub(crate) async fn write(&self, records: &[Record]) -> Result<Vec<WriteOutcome>, PipelineError> {
+        let outcomes = self.destination.write(records).await.map_err(PipelineError::Destination)?;
+        if outcomes.len() != records.len() {
+            return Err(PipelineError::Panicked("the destination's accounting (an outcome for each record)"));
+        }
+        Ok(outcomes)
+    }
 }
 
 type ProgressFn = Arc<dyn Fn(&Progress) + Send + Sync>;
@@ -112,28 +123,16 @@ impl Pipeline {
             let damaged = || PipelineError::State("a dead letter is damaged or newer".into());
             let records: Vec<_> =
                 chunk.iter().map(|letter| letter.record().ok_or_else(damaged)).collect::<Result<_, _>>()?;
-            let outcomes = parts.destination.write(&records).await.map_err(PipelineError::Destination)?;
+            let outcomes = parts.write(&records).await?;
             let mut changes = Changes::default();
             for (record, outcome) in records.iter().zip(outcomes) {
-                let status = match outcome {
-                    WriteOutcome::Written | WriteOutcome::Deleted => {
-                        report.written += 1;
-                        Status::Written
-                    }
-                    WriteOutcome::Skipped(_) => {
-                        report.skipped += 1;
-                        Status::Skipped
-                    }
-                    WriteOutcome::Rejected(error) => {
-                        report.rejected += 1;
-                        changes.bury(&parts.state, record, &error, parts.clock.wall())?;
-                        continue;
-                    }
-                };
+                match &outcome {
+                    WriteOutcome::Written | WriteOutcome::Deleted => report.written += 1,
+                    WriteOutcome::Skipped(_) => report.skipped += 1,
+                    WriteOutcome::Rejected(_) => report.rejected += 1,
+                }
                 let target = parts.destination.target(record);
-                let known = Known { status, consent: record.consent, content: record.content_hash(), target };
-                changes.remember(&parts.state, &record.key, &known)?;
-                changes.unbury(&parts.state, &record.key)?;
+                changes.settle(&parts.state, record, target, &outcome, true, parts.clock.wall())?;
             }
             parts.state.commit(changes).await?;
         }

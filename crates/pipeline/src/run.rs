@@ -57,7 +57,7 @@ pub(crate) struct Run {
 }
 
 /// A write that ended: what was sent, and what became of it.
-type Write = (Vec<Pending>, martlet_core::Result<Vec<WriteOutcome>>);
+type Write = (Vec<Pending>, Result<Vec<WriteOutcome>, PipelineError>);
 
 struct OpenBatch {
     checkpoint: Checkpoint,
@@ -415,7 +415,7 @@ impl Run {
             let result = if parts.dry_run {
                 Ok(vec![WriteOutcome::Written; records.len()])
             } else {
-                parts.destination.write(&records).await
+                parts.write(&records).await
             };
             (pending, result)
         });
@@ -448,10 +448,7 @@ impl Run {
 
     async fn settle_write(&mut self, done: Result<Write, JoinError>) -> Result<(), PipelineError> {
         let (pending, result) = done.map_err(|_| PipelineError::Panicked("the destination"))?;
-        let outcomes = result.map_err(PipelineError::Destination)?;
-        if outcomes.len() != pending.len() {
-            return Err(PipelineError::Panicked("the destination's accounting (an outcome for each record)"));
-        }
+        let outcomes = result?;
         let parts = Arc::clone(&self.parts);
         let now = parts.clock.wall();
         let mut changes = Changes::default();
@@ -466,29 +463,15 @@ impl Run {
                 continue;
             }
             let Pending { record, batch, target, moved_from, was_rejected, .. } = pending;
-            let status = match outcome {
-                WriteOutcome::Written | WriteOutcome::Deleted => {
-                    self.counts.written += 1;
-                    Status::Written
-                }
-                WriteOutcome::Skipped(reason) => {
-                    self.skip(reason);
-                    Status::Skipped
-                }
-                WriteOutcome::Rejected(error) => {
-                    self.counts.rejected += 1;
-                    changes.bury(&parts.state, &record, &error, now)?;
-                    Status::Rejected
-                }
-            };
-            if was_rejected && status != Status::Rejected {
-                changes.unbury(&parts.state, &record.key)?;
+            match &outcome {
+                WriteOutcome::Written | WriteOutcome::Deleted => self.counts.written += 1,
+                WriteOutcome::Skipped(reason) => self.skip(reason),
+                WriteOutcome::Rejected(_) => self.counts.rejected += 1,
             }
+            changes.settle(&parts.state, &record, target, &outcome, was_rejected, now)?;
             if let Some(old) = moved_from {
                 moved.push(Deletion { key: record.key.clone(), target: old });
             }
-            let known = Known { status, consent: record.consent, content: record.content_hash(), target };
-            changes.remember(&parts.state, &record.key, &known)?;
             self.busy.remove(&record.key);
             self.settled(batch);
         }

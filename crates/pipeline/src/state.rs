@@ -1,6 +1,6 @@
 //! What a pipeline remembers: one cell per record, one for the checkpoint, one per dead letter.
 
-use crate::{Checkpoint, Consent, ContentHash, PipelineError, Record};
+use crate::{Checkpoint, Consent, ContentHash, PipelineError, Record, WriteOutcome};
 use bytes::Bytes;
 use martlet_base::Timestamp;
 use martlet_store::{CellKey, Cells, Expect, Store, WriteBatch};
@@ -262,7 +262,7 @@ pub(crate) fn short_hash(key: &str) -> u64 {
 pub(crate) struct Changes(WriteBatch);
 
 impl Changes {
-    pub(crate) fn remember(&mut self, state: &State, key: &str, known: &Known) -> Result<(), PipelineError> {
+    fn remember(&mut self, state: &State, key: &str, known: &Known) -> Result<(), PipelineError> {
         let cell = state.key(RECORD, key)?;
         self.0 = std::mem::take(&mut self.0).put(cell, Expect::Any, known.encode());
         Ok(())
@@ -274,7 +274,32 @@ impl Changes {
         Ok(())
     }
 
-    pub(crate) fn bury(
+    /// What became of `record`: what is known of it from now on, and whether it is a dead letter (`was_dead`: before).
+    pub(crate) fn settle(
+        &mut self,
+        state: &State,
+        record: &Record,
+        target: String,
+        outcome: &WriteOutcome,
+        was_dead: bool,
+        now: Timestamp,
+    ) -> Result<(), PipelineError> {
+        let status = match outcome {
+            WriteOutcome::Written | WriteOutcome::Deleted => Status::Written,
+            WriteOutcome::Skipped(_) => Status::Skipped,
+            WriteOutcome::Rejected(error) => {
+                self.bury(state, record, error, now)?;
+                Status::Rejected
+            }
+        };
+        if was_dead && status != Status::Rejected {
+            self.unbury(state, &record.key)?;
+        }
+        let known = Known { status, consent: record.consent, content: record.content_hash(), target };
+        self.remember(state, &record.key, &known)
+    }
+
+    fn bury(
         &mut self,
         state: &State,
         record: &Record,
