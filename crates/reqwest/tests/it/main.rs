@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests; clippy sees only test functions as tests")]
 
 mod conformance;
+mod proxy;
 mod server;
+#[cfg(feature = "rustls")]
+mod tls;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
