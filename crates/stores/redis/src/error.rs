@@ -14,9 +14,11 @@ pub(crate) fn from_redis(doing: &str, error: &RedisError) -> StoreError {
     StoreError::new(kind, format!("{doing}: {error}"))
 }
 
-/// Whether the server answered, so that what it refused was not done.
-pub(crate) fn is_answer(error: &RedisError) -> bool {
-    matches!(error.kind(), redis::ErrorKind::Server(_) | redis::ErrorKind::Extension)
+/// Whether the server refused a script before it began, so that nothing was done. One that fails half way, because somebody put something
+/// else under the keys of the store, is not undone.
+pub(crate) fn is_refusal(error: &RedisError) -> bool {
+    let is_answer = matches!(error.kind(), redis::ErrorKind::Server(_) | redis::ErrorKind::Extension);
+    is_answer && !matches!(error.code(), Some("ERR" | "WRONGTYPE"))
 }
 
 /// What this library cannot have written.

@@ -4,6 +4,7 @@
 use crate::error::corrupt;
 use crate::keys::{CELLS, LEASES, QueueKeys, sequence_of};
 use crate::load::{self, Applied, Change, TRIES, apply, ask, fields, list, number};
+use crate::logs::{self, Known};
 use crate::receive::{self, Receive};
 use crate::rows::{
     decode_cell, decode_item, encode_cell, encode_item, order_id, order_member, order_prefix, ready_score,
@@ -12,7 +13,8 @@ use crate::store::Inner;
 use martlet_base::{ClockHold, Rng, Timestamp};
 use martlet_store::engine::{Changes, Engine, Item, Place};
 use martlet_store::{
-    CellKey, Committed, MessageId, QueueName, StoreError, StoreErrorKind, Version, Write, WriteBatch,
+    CellKey, Committed, Fence, LogId, MessageId, QueueName, StoreError, StoreErrorKind, Version, Write,
+    WriteBatch,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -91,6 +93,7 @@ pub(crate) async fn run(inner: Arc<Inner>, mut jobs: mpsc::UnboundedReceiver<Job
 fn size(batch: &WriteBatch) -> usize {
     let payload = |write: &Write| match write {
         Write::PutCell { value, .. } => value.len(),
+        Write::Append { record, .. } => record.len(),
         Write::Enqueue { message, .. } => message.body.len(),
         Write::Edit { body, .. } => body.len(),
         Write::Restore { item, .. } => item.message.body.len(),
@@ -129,6 +132,7 @@ pub(crate) async fn give_way(rng: &Rng, tries: usize) {
 struct Named<'a> {
     cells: BTreeSet<&'a CellKey>,
     leases: BTreeSet<&'a CellKey>,
+    logs: BTreeSet<&'a LogId>,
     queues: BTreeMap<&'a QueueName, NamedQueue<'a>>,
     enqueued: u64,
 }
@@ -163,6 +167,11 @@ impl<'a> Named<'a> {
                 self.cells.insert(key);
             }
             Write::CheckFence { fence } => drop(self.leases.insert(fence.key())),
+            Write::Append { log, fence, .. } | Write::Seal { log, fence } => {
+                self.leases.extend(fence.as_ref().map(Fence::key));
+                self.logs.insert(log);
+            }
+            Write::DeleteLog { log } => drop(self.logs.insert(log)),
             Write::Enqueue { queue, message } => {
                 self.enqueued += 1;
                 let queue = self.queues.entry(queue).or_default();
@@ -212,6 +221,10 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<O
     if !leases.is_empty() {
         pipe.cmd("HMGET").arg(&keys.leases).arg(&leases);
     }
+    let logs: Vec<Vec<u8>> = named.logs.iter().map(|log| logs::member(log)).collect();
+    if !logs.is_empty() {
+        pipe.cmd("HMGET").arg(&keys.logs).arg(&logs);
+    }
     for (name, queue) in &named.queues {
         let keys = keys.queue(name);
         if !queue.messages.is_empty() {
@@ -226,10 +239,9 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<O
     let now = inner.simulated().unwrap_or(server);
     let last_version = number(answers.next())?;
     let last_message = number(answers.next())?;
-    let mut change = Change::default();
+    let mut change = Change::new(keys);
     for (counter, value) in counters.into_iter().zip(fields(answers.next())?.into_iter().skip(1)) {
-        let value = value.map_or(Ok("0".to_owned()), |value| load::text(&value).map(str::to_owned))?;
-        change.read.insert(counter, value);
+        change.only_while(&keys.sequence, counter, value);
     }
 
     let mut engine = Engine::new(last_message - named.enqueued + 1..=last_message);
@@ -248,6 +260,18 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<O
                 let token = load::text(&lease)?.split(' ').next().and_then(|token| token.parse().ok());
                 engine.load_lease((*key).clone(), token.ok_or_else(|| corrupt("not a lease"))?);
             }
+        }
+    }
+    let mut known: BTreeMap<&LogId, Known> = BTreeMap::new();
+    if !logs.is_empty() {
+        for ((log, member), found) in named.logs.iter().zip(logs).zip(fields(answers.next())?) {
+            if let Some(found) = &found {
+                let found = Known::decode(found)?;
+                engine.load_log((*log).clone(), found.last, found.sealed);
+                known.insert(log, found);
+            }
+            // What is decided rests on nothing but this.
+            change.only_while(&keys.logs, member, found);
         }
     }
     for (name, queue) in &mut named.queues {
@@ -286,6 +310,7 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<O
     };
     let results: Results = batches.iter().enumerate().map(decide).collect();
     let changes = engine.changes();
+    logs::write(&mut change, keys, &changes, &known);
     write(inner, &mut change, &changes, &loaded, edits(batches, &results), now);
     let touched = !changes.messages.is_empty();
     if sweep {
@@ -527,12 +552,12 @@ async fn sweep_into(inner: &Inner, change: &mut Change, now: Timestamp) -> Resul
     due(&mut pipe, &keys.cell_expiry);
     pipe.cmd("ZRANGEBYLEX").arg(&keys.queues).arg("-").arg("+").arg("LIMIT").arg(0).arg(SWEEP_ROWS);
     let mut answers = ask(&inner.conn, &pipe).await?.into_iter();
-    let sequence = fields(answers.next())?.pop().flatten().unwrap_or_else(|| b"0".to_vec());
+    let sequence = fields(answers.next())?.pop().flatten();
     let cells = list(answers.next())?;
     let queues = list(answers.next())?;
     // Should the group write cells itself after all, another one sweeps them.
     if !cells.is_empty() && !change.changes.contains(CELLS) {
-        change.read.insert(CELLS.to_owned(), load::text(&sequence)?.to_owned());
+        change.only_while(&keys.sequence, CELLS, sequence);
         change.changes.insert(CELLS.to_owned());
         for name in cells {
             change.call("HDEL", &keys.cells, [&name]);
@@ -552,10 +577,10 @@ async fn sweep_into(inner: &Inner, change: &mut Change, now: Timestamp) -> Resul
         pipe.cmd("HMGET").arg(&keys.sequence).arg(&counter);
         due(&mut pipe, &queue.dedup_end);
         let mut answers = ask(&inner.conn, &pipe).await?.into_iter();
-        let sequence = fields(answers.next())?.pop().flatten().unwrap_or_else(|| b"0".to_vec());
+        let sequence = fields(answers.next())?.pop().flatten();
         let forgotten = list(answers.next())?;
         if !forgotten.is_empty() {
-            change.read.insert(counter.clone(), load::text(&sequence)?.to_owned());
+            change.only_while(&keys.sequence, &counter[..], sequence);
             change.changes.insert(counter);
             for key in forgotten {
                 change.call("HDEL", &queue.dedup, [&key]);

@@ -1,6 +1,6 @@
 //! The keys of a store. All carry one hash tag, so that a cluster keeps them in one slot and a script may touch all of them.
 
-use martlet_store::QueueName;
+use martlet_store::{LogId, QueueName};
 
 /// Counters by which a group sees that nobody wrote what it had read.
 pub(crate) const CELLS: &str = "cells";
@@ -19,6 +19,10 @@ pub(crate) struct Keys {
     pub(crate) cell_expiry: String,
     /// Token, end and owner by key.
     pub(crate) leases: String,
+    /// What is known of each log; the logs in their order; and those of them that are not sealed.
+    pub(crate) logs: String,
+    pub(crate) log_order: String,
+    pub(crate) log_open: String,
     /// The names of all queues in their order.
     pub(crate) queues: String,
     /// Where it is told that a queue was touched.
@@ -57,6 +61,9 @@ impl Keys {
             cell_order: key("cell-order"),
             cell_expiry: key("cell-expiry"),
             leases: key("leases"),
+            logs: key("logs"),
+            log_order: key("log-order"),
+            log_open: key("log-open"),
             queues: key("queues"),
             channel: key("touched"),
             tag,
@@ -65,6 +72,11 @@ impl Keys {
 
     pub(crate) fn quota(&self, name: &str) -> String {
         format!("{}:quota:{name}", self.tag)
+    }
+
+    /// The records of a log. No name holds a zero byte, so no two logs share a key.
+    pub(crate) fn log(&self, log: &LogId) -> String {
+        format!("{}:log:{}\0{}", self.tag, log.kind(), log.id())
     }
 
     pub(crate) fn queue(&self, name: &QueueName) -> QueueKeys {

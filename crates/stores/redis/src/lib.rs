@@ -6,6 +6,7 @@ mod error;
 mod group;
 mod keys;
 mod load;
+mod logs;
 mod quota;
 mod reads;
 mod receive;

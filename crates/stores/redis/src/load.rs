@@ -1,21 +1,22 @@
 //! Reading what a group names, and applying what was decided.
 
-use crate::error::{corrupt, from_redis, is_answer};
+use crate::error::{corrupt, from_redis, is_refusal};
+use crate::keys::Keys;
 use crate::store::Inner;
 use martlet_base::Timestamp;
 use martlet_store::StoreError;
 use redis::aio::ConnectionManager;
 use redis::{Pipeline, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
-/// Does all of it if no counter has changed since it was read, and nothing otherwise. `KEYS[1]` holds the counters. `ARGV`: how many counters
-/// were read, each with its value; how many change, each; then commands, each as name, index of its key, count of its
-/// arguments, arguments.
+/// Does all of it if no field has changed since it was read, and nothing otherwise. `KEYS[1]` holds the counters. `ARGV`: how many fields
+/// were read, each as index of its key, name, value (`0` for none); how many counters change, each; then commands, each as name, index of
+/// its key, count of its arguments, arguments.
 const APPLY: &str = r"
 local at = 2
 for _ = 1, tonumber(ARGV[1]) do
-    if (redis.call('HGET', KEYS[1], ARGV[at]) or '0') ~= ARGV[at + 1] then return 0 end
-    at = at + 2
+    if (redis.call('HGET', KEYS[tonumber(ARGV[at])], ARGV[at + 1]) or '0') ~= ARGV[at + 2] then return 0 end
+    at = at + 3
 end
 local changed = tonumber(ARGV[at])
 for i = 1, changed do redis.call('HINCRBY', KEYS[1], ARGV[at + i], 1) end
@@ -33,26 +34,45 @@ return 1
 pub(crate) const TRIES: usize = 200;
 
 /// What a group read and wants to have done.
-#[derive(Default)]
 pub(crate) struct Change {
-    /// Counters that were read, with their values.
-    pub(crate) read: BTreeMap<String, String>,
+    /// Fields that were read, with their values.
+    read: Vec<[Vec<u8>; 3]>,
     /// Counters of what changes.
     pub(crate) changes: BTreeSet<String>,
     keys: Vec<String>,
+    /// Where a key is among them, from 1.
+    places: HashMap<String, usize>,
     args: Vec<Vec<u8>>,
 }
 
 impl Change {
+    pub(crate) fn new(keys: &Keys) -> Self {
+        let (read, changes, places) = (Vec::new(), BTreeSet::new(), HashMap::new());
+        let mut change = Self { read, changes, keys: Vec::new(), places, args: Vec::new() };
+        change.place(&keys.sequence);
+        change
+    }
+
+    /// The index of a key as the script counts.
+    fn place(&mut self, key: &str) -> Vec<u8> {
+        let place = self.places.get(key).copied().unwrap_or_else(|| {
+            self.keys.push(key.to_owned());
+            self.places.insert(key.to_owned(), self.keys.len());
+            self.keys.len()
+        });
+        place.to_string().into_bytes()
+    }
+
+    /// Is done only while this field of a hash has this value; `None`: while it is not there.
+    pub(crate) fn only_while(&mut self, key: &str, field: impl Into<Vec<u8>>, value: Option<Vec<u8>>) {
+        let place = self.place(key);
+        self.read.push([place, field.into(), value.unwrap_or_else(|| b"0".to_vec())]);
+    }
+
     /// One command on one key.
     pub(crate) fn call<const N: usize>(&mut self, command: &str, key: &str, args: [&[u8]; N]) {
-        let index = self.keys.iter().position(|known| known == key).unwrap_or_else(|| {
-            self.keys.push(key.to_owned());
-            self.keys.len() - 1
-        });
-        // `KEYS[1]` holds the counters.
-        let index = (index + 2).to_string();
-        self.args.extend([command.into(), index.into(), N.to_string().into_bytes()]);
+        let place = self.place(key);
+        self.args.extend([command.into(), place, N.to_string().into_bytes()]);
         self.args.extend(args.map(<[u8]>::to_vec));
     }
 
@@ -70,13 +90,12 @@ pub(crate) enum Applied {
 
 pub(crate) async fn apply(inner: &Inner, change: &Change) -> Result<Applied, StoreError> {
     let mut invocation = inner.apply.prepare_invoke();
-    invocation.key(&inner.keys.sequence);
     for key in &change.keys {
         invocation.key(key);
     }
     invocation.arg(change.read.len());
-    for (counter, value) in &change.read {
-        invocation.arg(counter).arg(value);
+    for field in change.read.iter().flatten() {
+        invocation.arg(&field[..]);
     }
     invocation.arg(change.changes.len());
     for counter in &change.changes {
@@ -87,7 +106,7 @@ pub(crate) async fn apply(inner: &Inner, change: &Change) -> Result<Applied, Sto
     }
     let failed = |error: redis::RedisError| {
         let told = from_redis("cannot write", &error);
-        if is_answer(&error) { told.not_applied() } else { told }
+        if is_refusal(&error) { told.not_applied() } else { told }
     };
     let mut conn = inner.conn.clone();
     let done: i64 = invocation.invoke_async(&mut conn).await.map_err(failed)?;

@@ -64,7 +64,7 @@ async fn attempt(inner: &Inner, receive: &Receive) -> Result<Option<Vec<Received
     }
     pipe.cmd("ZRANGE").arg(&queue.ready).arg(0).arg(isize::try_from(*max).unwrap_or(isize::MAX) - 1);
     let mut answers = ask(&inner.conn, &pipe).await?.into_iter();
-    let sequence = fields(answers.next())?.pop().flatten().unwrap_or_else(|| b"0".to_vec());
+    let sequence = fields(answers.next())?.pop().flatten();
     let mut ids = BTreeSet::new();
     for _ in 0..3 {
         for id in list(answers.next())? {
@@ -85,8 +85,8 @@ async fn attempt(inner: &Inner, receive: &Receive) -> Result<Option<Vec<Received
     }
     found.sort_by_key(|(id, item)| (Reverse(item.message.priority), *id));
 
-    let mut change = Change::default();
-    change.read.insert(counter.clone(), load::text(&sequence)?.to_owned());
+    let mut change = Change::new(&inner.keys);
+    change.only_while(&inner.keys.sequence, &counter[..], sequence);
     change.changes.insert(counter);
     let bodies = {
         let taken: Vec<u64> = found.iter().take(*max).map(|(id, _)| id.as_u64()).collect();

@@ -3,6 +3,7 @@ use crate::error::{closed, corrupt, from_redis};
 use crate::group::{self, Job, Work};
 use crate::keys::Keys;
 use crate::load::{self, ask, fields, list};
+use crate::logs;
 use crate::receive::Receive;
 use crate::rows::{decode_cell, decode_item};
 use crate::{quota, reads};
@@ -11,8 +12,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use martlet_base::{Clock, ClockHold, Timestamp};
 use martlet_store::{
-    Capabilities, Cell, CellKey, Committed, Depth, Fence, MessageId, MessageState, QueueItem, QueueName,
-    Received, Store, StoreError, StoreErrorKind, WriteBatch, check_owner,
+    Capabilities, Cell, CellKey, Committed, Depth, Fence, LogId, LogInfo, MessageId, MessageState, QueueItem,
+    QueueName, Received, Record, Store, StoreError, StoreErrorKind, WriteBatch, check_owner,
 };
 use redis::Value;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -31,8 +32,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How many messages one look fetches.
 const PAGE: usize = 500;
 
-/// A [`Store`] in a Redis server, with cells, leases and queues, but no logs. Cheap to clone; clones share a connection and
-/// tasks.
+/// A [`Store`] in a Redis server. Cheap to clone; clones share a connection and tasks.
 #[derive(Clone)]
 pub struct RedisStore(Arc<Handle>);
 
@@ -55,6 +55,7 @@ pub(crate) struct Inner {
     depth: redis::Script,
     peek: redis::Script,
     lease: redis::Script,
+    list_logs: redis::Script,
     pub(crate) replicas: Option<(usize, Duration)>,
     pub(crate) touched: Notify,
     clock: Option<Clock>,
@@ -114,6 +115,7 @@ impl RedisStore {
             depth: redis::Script::new(reads::DEPTH),
             peek: redis::Script::new(reads::PEEK),
             lease: redis::Script::new(reads::LEASE),
+            list_logs: redis::Script::new(logs::LIST),
             replicas: settings.replicas,
             touched: Notify::new(),
             clock: settings.clock,
@@ -286,6 +288,44 @@ impl Store for RedisStore {
         found.chunks_exact(2).map(entry).collect()
     }
 
+    async fn read_log(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let inner = self.inner()?;
+        let _hold = inner.hold();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut pipe = redis::pipe();
+        pipe.cmd("XRANGE").arg(inner.keys.log(log)).arg(from).arg("+").arg("COUNT").arg(limit);
+        logs::records(ask(&inner.conn, &pipe).await?.into_iter().next())
+    }
+
+    async fn open_logs(
+        &self,
+        kind: &str,
+        after: Option<&LogId>,
+        limit: usize,
+    ) -> Result<Vec<LogId>, StoreError> {
+        let inner = self.inner()?;
+        let _hold = inner.hold();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let (from, to) = (logs::begin(Some(kind), after), logs::end(kind));
+        let mut pipe = redis::pipe();
+        pipe.cmd("ZRANGEBYLEX").arg(&inner.keys.log_open).arg(from).arg(to).arg("LIMIT").arg(0).arg(limit);
+        let open = list(ask(&inner.conn, &pipe).await?.into_iter().next())?;
+        open.iter().map(|member| logs::from_member(member)).collect()
+    }
+
+    async fn logs(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<LogInfo>, StoreError> {
+        let inner = self.inner()?;
+        let _hold = inner.hold();
+        let mut invocation = inner.list_logs.key(&inner.keys.log_order);
+        invocation.key(&inner.keys.logs).arg(logs::begin(None, after)).arg(limit.min(1 << 24));
+        let mut conn = inner.conn.clone();
+        let found: Value = invocation
+            .invoke_async(&mut conn)
+            .await
+            .map_err(|error| from_redis("cannot read", &error).not_applied())?;
+        logs::infos(list(Some(found))?)
+    }
+
     async fn receive(
         &self,
         queue: &QueueName,
@@ -452,6 +492,7 @@ impl Store for RedisStore {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::NONE;
         capabilities.cells = true;
+        capabilities.logs = true;
         capabilities.queues = true;
         capabilities.leases = true;
         capabilities.durable = true;

@@ -12,5 +12,7 @@ async fn redis() -> Option<Subject> {
 
 martlet_store::cells_conformance!(redis);
 martlet_store::leases_conformance!(redis);
+martlet_store::logs_conformance!(redis);
 martlet_store::queues_conformance!(redis);
+martlet_store::batches_conformance!(redis);
 martlet_store::model_conformance!(redis);

@@ -3,7 +3,8 @@
 use martlet_base::Clock;
 use martlet_redis::RedisStore;
 use martlet_store::{
-    Cell, CellKey, Cells, Expect, Message, Queue, QueueName, Store, StoreErrorKind, WriteBatch,
+    Cell, CellKey, Cells, Expect, LogId, Message, Outcome, Queue, QueueName, Store, StoreErrorKind,
+    WriteBatch,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,14 +174,63 @@ async fn a_server_that_is_not_there_and_a_bad_prefix_are_told() {
     }
 }
 
-#[tokio::test]
-async fn a_batch_with_a_log_is_refused_before_anything_is_done() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stores_that_append_to_one_log_leave_no_gap() {
     let Some(url) = crate::url() else { return };
-    let store = RedisStore::builder(&url).prefix(crate::prefix("logs")).open().await.unwrap();
-    let log = martlet_store::LogId::new("kind", "1").unwrap();
-    let batch = WriteBatch::new().put(key("a"), Expect::Any, "v").append(log, None, "r");
-    assert_eq!(store.commit(batch).await.unwrap_err().kind(), StoreErrorKind::Unsupported);
-    assert_eq!(store.get(&[key("a")]).await.unwrap(), [None]);
+    let prefix = crate::prefix("logs");
+    let log = LogId::new("kind", "1").unwrap();
+    let mut tasks = Vec::new();
+    for writer in 0..4 {
+        let store = RedisStore::builder(&url).prefix(&prefix).open().await.unwrap();
+        for task in 0..4 {
+            let (store, log) = (store.clone(), log.clone());
+            tasks.push(tokio::spawn(async move {
+                let mut places = Vec::new();
+                for n in 0..10 {
+                    let record = format!("{writer}/{task}/{n}");
+                    let batch = WriteBatch::new().append(log.clone(), None, record.clone());
+                    match store.commit(batch).await.unwrap().outcome(0) {
+                        Outcome::Appended(place) => places.push((place, record)),
+                        other => panic!("{other:?}"),
+                    }
+                }
+                places
+            }));
+        }
+    }
+    let mut told = Vec::new();
+    for task in tasks {
+        told.extend(task.await.unwrap());
+    }
+    told.sort();
+    let store = RedisStore::builder(&url).prefix(&prefix).open().await.unwrap();
+    let records = store.read_log(&log, 1, 1_000).await.unwrap();
+    let found: Vec<_> = records
+        .into_iter()
+        .map(|record| (record.sequence, String::from_utf8(record.body.to_vec()).unwrap()))
+        .collect();
+    assert_eq!(found, told);
+    assert!(found.iter().map(|(place, _)| *place).eq(1..=160));
+}
+
+#[tokio::test]
+async fn a_batch_of_any_length_is_one_script() {
+    let Some(url) = crate::url() else { return };
+    let store = RedisStore::builder(&url).prefix(crate::prefix("long")).open().await.unwrap();
+    let queue = QueueName::new("q").unwrap();
+    let batch =
+        (0..50_000).fold(WriteBatch::new(), |batch, _| batch.enqueue(queue.clone(), Message::new("m")));
+    let _ = store.commit(batch).await.unwrap();
+    assert_eq!(store.depth(&queue).await.unwrap().ready, 50_000);
+}
+
+#[tokio::test]
+async fn a_closed_store_says_so() {
+    let Some(url) = crate::url() else { return };
+    let store = RedisStore::builder(&url).prefix(crate::prefix("closed")).open().await.unwrap();
+    store.close().await;
     store.close().await;
     assert_eq!(store.get(&[]).await.unwrap_err().kind(), StoreErrorKind::Closed);
+    let error = store.commit(WriteBatch::new()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Closed);
 }
