@@ -35,7 +35,15 @@ impl<'a> Subject<'a> {
 #[derive(Debug)]
 pub struct Report {
     bench: &'static str,
-    figures: Vec<(String, &'static str, f64)>,
+    figures: Vec<Figure>,
+}
+
+#[derive(Debug)]
+struct Figure {
+    case: String,
+    subject: &'static str,
+    value: f64,
+    unit: &'static str,
 }
 
 /// How long one sample runs: short, so that many fit between two interruptions.
@@ -65,7 +73,18 @@ impl Report {
             samples.sort_by(f64::total_cmp);
             let value = samples[SAMPLES / 4];
             println!("    {:<36} {value:>10.0} ns {:>12.0} /s", subject.name, 1e9 / value);
-            self.figures.push((case.to_owned(), subject.name, value));
+            self.figures.push(Figure { case: case.to_owned(), subject: subject.name, value, unit: "ns" });
+        }
+    }
+
+    /// Takes in what a bench has measured by itself: a value for each subject, shown beside that of the first one.
+    pub fn figures(&mut self, case: &str, unit: &'static str, values: &[(&'static str, f64)]) {
+        println!("{case}");
+        let first = values.first().map_or(0.0, |(_, value)| *value);
+        for &(subject, value) in values {
+            let (ratio, more) = (value / first, value - first);
+            println!("    {subject:<36} {value:>10.2} {unit:<12} {ratio:>6.3} {more:>+10.2}");
+            self.figures.push(Figure { case: case.to_owned(), subject, value, unit });
         }
     }
 
@@ -80,7 +99,9 @@ impl Report {
         let figures: Vec<_> = self
             .figures
             .iter()
-            .map(|(case, subject, value)| json!({ "case": case, "subject": subject, "value": value, "unit": "ns" }))
+            .map(|Figure { case, subject, value, unit }| {
+                json!({ "case": case, "subject": subject, "value": value, "unit": unit })
+            })
             .collect();
         let folder = target.join("bench");
         std::fs::create_dir_all(&folder).expect("the bench writes its figures");
