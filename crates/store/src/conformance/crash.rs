@@ -1,7 +1,26 @@
 //! Processes that are killed at random while they work on one store, and a witness who holds the store to its word.
 //!
-//! A test starts itself in several processes, each of which calls [`work`] with its end of a pipe; the parent kills them
-//! in [`Crew::kill_some`] and lets the [`Witness`] check what they were told against what is there.
+//! A test binary starts [itself](again) in several processes, each of which [works](work) on the store and [says](say) what it was told; the
+//! parent kills them in [`Crew::kill_some`] and lets the [`Witness`] check what they were told against what is there.
+//!
+//! ```no_run
+//! # use martlet_store::{MemoryStore, Store, conformance::crash};
+//! # async fn open(place: &str) -> MemoryStore { MemoryStore::new(martlet_base::Clock::system()) }
+//! // A test that does nothing unless it was started by the one below.
+//! async fn what_a_process_does() {
+//!     let Some((place, name)) = crash::orders() else { return };
+//!     crash::work(std::sync::Arc::new(open(&place).await), &name, crash::say).await;
+//! }
+//!
+//! async fn killed_processes_break_no_promise() {
+//!     let mut crew = crash::Crew::start(8, |n| crash::again("crash::what_a_process_does", "state.db", n));
+//!     for _ in 0..crash::kills() {
+//!         crew.kill_some();
+//!     }
+//!     crew.stop();
+//!     crew.witness.check(&open("state.db").await).await;
+//! }
+//! ```
 
 use super::key;
 use crate::{
@@ -10,8 +29,8 @@ use crate::{
 };
 use martlet_base::{Fault, Rng};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{BufRead, BufReader};
-use std::process::Child;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,6 +53,40 @@ fn queue() -> QueueName {
 #[must_use]
 pub fn kills() -> usize {
     if std::env::var_os("MARTLET_LONG_TESTS").is_some() { 200 } else { 20 }
+}
+
+const PLACE: &str = "MARTLET_CRASH_PLACE";
+const NAME: &str = "MARTLET_CRASH_NAME";
+
+/// Starts this test binary again with nothing but the test `test` (its path without the crate), in which [`orders`] answers `place` and a name
+/// made from `n`. Its stdout is a pipe.
+///
+/// # Panics
+/// When it cannot be started.
+#[must_use]
+pub fn again(test: &str, place: &str, n: usize) -> Child {
+    Command::new(std::env::current_exe().expect("the path of the test binary is known"))
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(PLACE, place)
+        .env(NAME, format!("p{n}"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the test binary starts")
+}
+
+/// In a process that was started by [`again`]: the place of the store and the name to [`work`] under.
+#[must_use]
+pub fn orders() -> Option<(String, String)> {
+    Some((std::env::var(PLACE).ok()?, std::env::var(NAME).ok()?))
+}
+
+/// Tells the parent; ends the process when there is none any more.
+pub fn say(line: String) {
+    // Whole at once, so that a kill cuts no number in two.
+    if writeln!(std::io::stdout().lock(), "witness: {line} .").is_err() {
+        std::process::exit(1);
+    }
 }
 
 /// Works on `store` until the process is killed; `say` is called with a line for each thing that the store acknowledged.

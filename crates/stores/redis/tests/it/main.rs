@@ -4,22 +4,29 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod conformance;
+mod crash;
+mod own;
 mod server;
 
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::sync::Once;
+use std::sync::Mutex;
 
 /// The server under test, or `None` after saying that the test is skipped.
 fn url() -> Option<String> {
     let url = std::env::var("MARTLET_TEST_REDIS_URL").ok().filter(|url| !url.is_empty());
-    static SAID: Once = Once::new();
     if url.is_none() {
-        // Past the harness, which keeps to itself what tests that pass print.
-        let words: &[u8] =
-            b"SKIPPED martlet-redis: MARTLET_TEST_REDIS_URL is not set (`cargo xtask test` starts a server)\n";
-        SAID.call_once(|| std::io::stderr().write_all(words).unwrap());
+        skip("MARTLET_TEST_REDIS_URL is not set (`cargo xtask test` starts a server)");
     }
     url
+}
+
+/// Says once that tests are skipped, past the harness, which keeps to itself what tests that pass print.
+fn skip(why: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap().insert(why.to_owned()) {
+        std::io::stderr().write_all(format!("SKIPPED martlet-redis: {why}\n").as_bytes()).unwrap();
+    }
 }
 
 /// A prefix of one's own.

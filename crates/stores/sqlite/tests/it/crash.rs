@@ -2,45 +2,23 @@
 
 use crate::place;
 use martlet_sqlite::SqliteStore;
-use martlet_store::conformance::crash::{Crew, kills, work};
-use std::io::Write;
-use std::process::{Command, Stdio};
+use martlet_store::conformance::crash::{Crew, again, kills, orders, say, work};
 use std::sync::Arc;
 
-const FILE: &str = "MARTLET_SQLITE_CRASH_FILE";
-const NAME: &str = "MARTLET_SQLITE_CRASH_NAME";
 const PROCESSES: usize = 8;
 
 /// In the parent's run this does nothing: the test below starts it in processes of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_process_does() {
-    let (Ok(path), Ok(name)) = (std::env::var(FILE), std::env::var(NAME)) else { return };
-    let store = Arc::new(SqliteStore::open(path).await.unwrap());
-    work(store, &name, |line| {
-        let mut out = std::io::stdout().lock();
-        // Whole at once, so that a kill cuts no number in two; nobody listens when the parent is gone.
-        if writeln!(out, "witness: {line} .").is_err() {
-            std::process::exit(1);
-        }
-    })
-    .await;
+    let Some((path, name)) = orders() else { return };
+    work(Arc::new(SqliteStore::open(path).await.unwrap()), &name, say).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_processes_break_no_promise() {
     let (_folder, path) = place();
-    let file = path.clone();
-    let spawn = move |n: usize| {
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "crash::what_a_process_does", "--nocapture", "--test-threads=1"])
-            .env(FILE, &file)
-            .env(NAME, format!("p{n}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap()
-    };
-    let mut crew = Crew::start(PROCESSES, spawn);
+    let file = path.to_str().unwrap();
+    let mut crew = Crew::start(PROCESSES, |n| again("crash::what_a_process_does", file, n));
     let (mut killed, wanted) = (0, kills());
     while killed < wanted {
         for _ in 0..10 {
