@@ -30,6 +30,7 @@ pub struct Call {
     pub(crate) operation: Operation,
     path: Vec<(&'static str, String)>,
     query: Vec<(Cow<'static, str>, String)>,
+    follow: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
     pub(crate) timeout: Option<Duration>,
@@ -49,6 +50,7 @@ impl Call {
             operation,
             path: Vec::new(),
             query: Vec::new(),
+            follow: None,
             headers: HeaderMap::new(),
             body: Body::empty(),
             timeout: None,
@@ -86,6 +88,19 @@ impl Call {
             Some(value) => self.query(name, value),
             None => self,
         }
+    }
+
+    /// Goes where the platform said, instead of to the operation's path: the URL of a next page, or of a job's state. A reference
+    /// without scheme or path is taken relative to the operation's own URL
+    /// ([RFC 3986, section 5](https://www.rfc-editor.org/rfc/rfc3986#section-5)); query parameters given otherwise are
+    /// left out. Method, headers and body stay.
+    ///
+    /// Another scheme, host or port than the platform's, or a user in the URL, is an [`ErrorKind::InvalidRequest`] before a
+    /// credential is attached and anything is sent. (A platform behind a proxy that gives `http` instead of `https` is refused
+    /// for it, too: follow path and query alone.)
+    pub fn follow(mut self, reference: impl Into<String>) -> Self {
+        self.follow = Some(reference.into());
+        self
     }
 
     /// Sets a header. Credentials do not belong here: they are applied by the client, at each attempt.
@@ -196,11 +211,34 @@ impl Call {
             )));
         }
         url.set_path(&path);
+        if let Some(reference) = &self.follow {
+            return follow(&url, reference);
+        }
         if !self.query.is_empty() {
             url.query_pairs_mut().extend_pairs(self.query.iter().map(|(n, v)| (n.as_ref(), v.as_str())));
         }
         Ok(url)
     }
+}
+
+/// The URL that `reference` means on the page at `from`, if it is of the same origin.
+fn follow(from: &Url, reference: &str) -> Result<Url> {
+    let mut url = from
+        .join(reference)
+        .map_err(|e| invalid(format!("what the platform gave to follow is no URL: {e}")))?;
+    let (theirs, ours) = (url.origin(), from.origin());
+    if theirs != ours {
+        return Err(invalid(format!(
+            "the URL to follow is on another origin ({}) than the platform's ({}); no credential is sent there",
+            theirs.ascii_serialization(),
+            ours.ascii_serialization()
+        )));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("the URL to follow has a user in it".into()));
+    }
+    url.set_fragment(None);
+    Ok(url)
 }
 
 fn invalid(message: String) -> Error {

@@ -26,7 +26,7 @@ pub use credential::{
 pub use error::{Error, ErrorKind, Result};
 pub use layer::{Layer, Next};
 pub use operation::{CacheRule, Idempotency, KeyStyle, Operation, Verb};
-pub use pager::{Cursor, Page, Pager, Pages, Paging, Position};
+pub use pager::{Cursor, Extent, Page, Pager, Pages, Paging, Position};
 pub use platform::{Descriptor, LimitSpec, Platform, QuotaUpdate, VendorFault, Verdict};
 pub use request::{CallContext, Request};
 pub use response::{Response, ResponseMeta};

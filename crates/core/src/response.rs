@@ -62,6 +62,17 @@ impl Response {
         self.0.headers.get(name).and_then(|v| v.to_str().ok())
     }
 
+    /// The target of its first link of the relation `rel`, such as `next`, out of the `Link` headers
+    /// ([RFC 8288](https://www.rfc-editor.org/rfc/rfc8288)), as it stands there: give it to
+    /// [`Call::follow`](crate::Call::follow). `None` when there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Decode`] when a `Link` header cannot be read.
+    pub fn link(&self, rel: &str) -> Result<Option<String>> {
+        crate::pager::find_link(&self.0.headers, rel)
+            .map_err(|what| self.error(ErrorKind::Decode, format!("the Link header cannot be read: {what}")))
+    }
+
     /// The body.
     #[must_use]
     pub fn body(&self) -> &Bytes {

@@ -4,6 +4,7 @@
 mod crash;
 mod day;
 mod faults;
+mod paging;
 mod support;
 
 use support::{Serving, Sync, example};

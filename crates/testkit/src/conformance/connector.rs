@@ -195,7 +195,8 @@ struct List<C> {
 pub struct PageSpec {
     /// The items' numbers; make ids of them. They ascend.
     pub items: Vec<u64>,
-    /// What the platform hands out for the next page; `None` on the last. Lists by offset do not need it.
+    /// What the platform hands out for the next page; `None` on the last. Lists that count do not need it, and those that follow
+    /// URLs make one of it.
     pub next: Option<String>,
     /// How many items there are in all pages.
     pub total: u64,
