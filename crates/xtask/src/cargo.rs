@@ -27,3 +27,12 @@ pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     ExitCode::from(code.unwrap_or(1))
 }
+
+/// The version of the compiler that cargo uses: `1.95.0`.
+pub(crate) fn rust_version() -> Result<String, String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output =
+        Command::new(rustc).arg("--version").output().map_err(|e| format!("rustc does not start: {e}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split(' ').nth(1).map(str::to_owned).ok_or_else(|| format!("rustc says {text:?}"))
+}

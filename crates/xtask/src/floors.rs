@@ -161,7 +161,7 @@ mod tests {
         let from = packages.iter_mut().find(|package| package.folder == folder).unwrap();
         from.dependencies.push(forgery);
         change(from);
-        violations(&Workspace { target: "target".into(), packages })
+        violations(&Workspace { root: ".".into(), target: "target".into(), packages })
     }
 
     fn arrow_is_refused(folder: &str, to: &str) -> bool {

@@ -3,9 +3,12 @@
 #![expect(clippy::print_stdout, reason = "a command-line program speaks on stdout")]
 
 mod cargo;
+mod crates;
 mod features;
 mod floors;
 mod package;
+mod public_api;
+mod rustdoc;
 mod servers;
 mod test;
 mod workspace;
@@ -22,18 +25,27 @@ cargo xtask COMMAND
                    PostgreSQL and the Redis that tests ask for (MARTLET_TEST_POSTGRES_URL and
                    MARTLET_TEST_REDIS_URL name others)
   floors           what each package may depend on, and what its manifest must say
-  features [ARGS]  clippy on each published package alone with its default features, and without them
+  crates           how many crates one connector from the facade compiles, and that they are not too many
+  features [ARGS]  clippy on each published package alone: its default features, none, each feature by itself
+  docs [ARGS]      the documentation as docs.rs builds it; a warning is an error
+  public-api       what the published packages promise, against the lists in `api/`; `--bless` writes them anew
   package [ARGS]   what `cargo publish` would upload, without building it again (`--verify` builds it)
 ";
 
 fn main() -> ExitCode {
+    if let Some(outcome) = rustdoc::in_its_place() {
+        return end(outcome);
+    }
     let mut args = std::env::args().skip(1);
     let command = args.next().unwrap_or_default();
     let args: Vec<String> = args.collect();
     let outcome = match command.as_str() {
         "test" => test::run(&args),
         "floors" => floors::run(),
+        "crates" => crates::run(),
         "features" => features::run(&args),
+        "docs" => rustdoc::docs(&args),
+        "public-api" => public_api::run(&args),
         "package" => package::run(&args),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");
@@ -41,6 +53,10 @@ fn main() -> ExitCode {
         }
         other => Err(format!("there is no command `{other}`\n\n{HELP}")),
     };
+    end(outcome)
+}
+
+fn end(outcome: Result<ExitCode, String>) -> ExitCode {
     outcome.unwrap_or_else(|problem| {
         eprintln!("xtask: {problem}");
         ExitCode::from(2)

@@ -13,6 +13,8 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode, String> {
     let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
     let mut cargo = crate::cargo::command();
     cargo.args(cargo_args(args));
+    // Checks that a block marked `compile_fail,E0277` fails by that error, and not by any other.
+    crate::rustdoc::unlock(&mut cargo)?;
     // They end when this function does, however it ends.
     let _servers = crate::servers::provide(&mut cargo, crate::servers::chosen(args).as_deref(), in_ci)?;
     // Only stderr goes through us: tests report SKIPPED there, and libtest keeps its terminal.

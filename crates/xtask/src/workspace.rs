@@ -7,11 +7,12 @@ use serde_json::Value;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Workspace {
+    pub(crate) root: PathBuf,
     pub(crate) target: PathBuf,
     pub(crate) packages: Vec<Package>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) version: String,
@@ -59,7 +60,8 @@ impl Workspace {
             .iter()
             .map(|package| Package::read(package, root))
             .collect::<Result<_, _>>()?;
-        Ok(Self { target: text(&metadata, "target_directory")?.into(), packages })
+        let target = text(&metadata, "target_directory")?.into();
+        Ok(Self { root: root.to_owned(), target, packages })
     }
 
     pub(crate) fn published(&self) -> impl Iterator<Item = &Package> {
