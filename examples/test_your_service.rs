@@ -1,5 +1,6 @@
 //! Testing one's own service without a network and without waiting: the service gets its client and its clock from outside,
-//! the test gives it a simulated HubSpot in process and a clock that jumps from one wait to the next.
+//! the test gives it a simulated HubSpot in process and a clock that jumps from one wait to the next, or answers that were
+//! recorded.
 //!
 //! `cargo test --example test_your_service` runs the tests; `cargo run --example test_your_service` shows how much time
 //! passed for the service and how little for you.
@@ -69,6 +70,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use martlet_testkit::{CassetteMode, CassetteTransport};
 
     #[tokio::test]
     async fn an_outage_changes_nothing_in_the_report() {
@@ -88,5 +90,24 @@ mod tests {
         let error = manual.drive(report(&stranger)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
         assert!(!format!("{error} {error:?}").contains("somebody-else"));
+    }
+
+    /// Real answers, played again: here they are the simulator's, in your project the platform's, through a
+    /// `ReqwestTransport` and with your token. `MARTLET_CASSETTES=record cargo test --example test_your_service` writes the
+    /// file, `=verify` says how the platform's answers differ from it by now.
+    #[tokio::test]
+    async fn recorded_answers_make_the_report_that_they_made() {
+        let World { manual, simulator, .. } = World::new(3, &[]).unwrap();
+        let cassette = CassetteTransport::builder("cassettes/report.json")
+            .mode(CassetteMode::from_env().unwrap())
+            .through(SimTransport::new(simulator, manual.clock()))
+            .secret("pat-sim")
+            .open()
+            .unwrap();
+        let hubspot = HubSpot::builder().transport(cassette.clone()).clock(manual.clock());
+        let hubspot = hubspot.access_token("pat-sim").build().unwrap();
+        let report = manual.drive(report(&hubspot)).await.unwrap();
+        assert_eq!(report, Report { contacts: 3, without_address: 1 });
+        cassette.finish().unwrap();
     }
 }

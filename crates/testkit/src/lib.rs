@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod cassette;
 pub mod conformance;
 mod fault_plan;
 mod host;
@@ -11,6 +12,7 @@ mod serve;
 mod sim;
 mod sim_transport;
 
+pub use cassette::{Cassette, CassetteBuilder, CassetteError, CassetteMode, CassetteTransport, Drift};
 pub use fault_plan::{FaultKind, FaultPlan, Faults};
 pub use quota_use::QuotaUse;
 pub use rate_window::{Arrival, RateWindow};

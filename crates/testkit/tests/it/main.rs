@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; clippy sees only test functions as tests")]
 
+mod cassettes;
 mod conformance;
 mod layers;
 mod scripted;
