@@ -1,22 +1,26 @@
 //! The primitives of `martlet-resilience` beside their peers, on one machine in one run. Every figure is in nanoseconds; lower
-//! is better. Both sides read the clock themselves wherever a user has to.
+//! is better. Both sides read the clock themselves wherever a user has to; the floor says what one reading costs.
 //!
-//! `cargo bench -p martlet-benches-primitives`
+//! `cargo bench -p martlet-benches-primitives`; on a busy machine pinned to a core (`taskset -c 1`), but then the cases of two
+//! threads are left out.
+
+#![expect(clippy::print_stdout, reason = "a bench speaks on stdout")]
 
 use backon::BackoffBuilder as _;
 use failsafe::CircuitBreaker as _;
 use martlet_base::{Clock, Deadline, Delivery, Fault, Recovery, Rng};
 use martlet_benches::{Report, Subject};
 use martlet_resilience::{
-    Backoff, Breaker, Bulkhead, Gcra, Jitter, Limits, Repeat, RetryBudget, RetryPolicy, SingleFlight,
-    Verdict, retry,
+    Backoff, Breaker, Bulkhead, Gcra, Jitter, Limits, Registry, Repeat, RetryBudget, RetryPolicy,
+    SingleFlight, Verdict, retry,
 };
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn, ready};
-use std::num::NonZeroU32;
+use std::hint::black_box;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -58,6 +62,8 @@ fn main() {
     bulkheads(&mut report, &clock);
     composed(&mut report, &clock);
     single_flight(&mut report, &runtime);
+    two_threads(&mut report, &clock);
+    keyed(&mut report, &clock);
     report.case("the floor", vec![Subject::new("reading the clock once", || clock.now())]);
     report.write();
 }
@@ -68,6 +74,17 @@ fn at_once<F: Future>(future: F) -> F::Output {
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(out) => out,
         Poll::Pending => panic!("it should have been ready"),
+    }
+}
+
+/// Polls a future until it is ready: on two threads a peer may have to wait for the other's lock.
+fn spin<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(out) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return out;
+        }
+        std::hint::spin_loop();
     }
 }
 
@@ -83,6 +100,7 @@ fn ours(breaker: &Breaker, clock: &Clock) {
 
 fn breakers(report: &mut Report, clock: &Clock) {
     let inner = || service_fn(|request: u32| ready(Ok::<_, Infallible>(request)));
+    let now = clock.now();
     let count = Breaker::builder("count").count_window(100).build().expect("valid");
     let mut peer =
         CircuitBreakerLayer::builder().sliding_window_size(100).build().expect("valid").layer(inner());
@@ -91,6 +109,9 @@ fn breakers(report: &mut Report, clock: &Clock) {
         "breaker, call that succeeds, last 100 calls",
         vec![
             Subject::new("martlet", || ours(&count, clock)),
+            Subject::new("martlet, the time at hand", || {
+                count.try_acquire(now).map(|permit| permit.record(Verdict::Success, now))
+            }),
             Subject::new("tower-resilience", || ask(&mut peer)),
             Subject::new("failsafe (moving average)", || failsafe.call(|| Ok::<_, Down>(7))),
         ],
@@ -127,7 +148,6 @@ fn breakers(report: &mut Report, clock: &Clock) {
         .build()
         .expect("valid");
     open.try_acquire(clock.now()).expect("it is closed").record(Verdict::Failure, clock.now());
-    let now = clock.now();
     let failsafe = failsafe::Config::new()
         .failure_policy(failsafe::failure_policy::consecutive_failures(1, std::iter::repeat(3_600 * SEC)))
         .build();
@@ -199,16 +219,19 @@ fn limiters(report: &mut Report, clock: &Clock) {
 fn retries(report: &mut Report, clock: &Clock) {
     let (policy, rng) = (RetryPolicy::seed(), Rng::system());
     let paid = RetryPolicy::builder().budget(RetryBudget::standard()).build().expect("valid");
-    let run = |policy: &RetryPolicy| {
-        let once = async |_| Ok::<_, Down>(7);
-        at_once(retry(policy, Repeat::Safe, Deadline::NONE, clock, &rng, once))
-    };
     let builder = backon::ExponentialBuilder::default().with_jitter();
     report.case(
         "retry, success at the first attempt",
         vec![
-            Subject::new("martlet", || run(&policy)),
-            Subject::new("martlet, with a budget", || run(&paid)),
+            // Each in full: a closure that both call would be a call more than the peer has.
+            Subject::new("martlet", || {
+                let once = async |_| Ok::<_, Down>(7);
+                at_once(retry(&policy, Repeat::Safe, Deadline::NONE, clock, &rng, once))
+            }),
+            Subject::new("martlet, with a budget", || {
+                let once = async |_| Ok::<_, Down>(7);
+                at_once(retry(&paid, Repeat::Safe, Deadline::NONE, clock, &rng, once))
+            }),
             Subject::new("backon", || {
                 at_once(backon::Retryable::retry(|| ready(Ok::<_, Down>(7)), builder).into_future())
             }),
@@ -295,6 +318,180 @@ fn single_flight(report: &mut Report, runtime: &Runtime) {
                     assert!(waiter.await.is_ok_and(|answer| answer.is_ok()));
                 }
             });
+        })],
+    );
+}
+
+/// How many times each of two threads runs a subject in a sample: about a millisecond.
+const ROUNDS: u32 = 20_000;
+/// So many samples are kept of each subject, of at most so many.
+const KEPT: usize = 31;
+const TRIED: usize = 300;
+
+/// Runs each subject on two threads at once, in turn, and keeps the median of the time that one run takes a thread. Samples in
+/// which the threads ran side by side for less than nine tenths of the time are left out: on a busy machine most are.
+fn contended(
+    report: &mut Report,
+    clock: &Clock,
+    case: &str,
+    subjects: &[(&'static str, &(dyn Fn(usize) + Sync))],
+) {
+    let mut samples = vec![Vec::new(); subjects.len()];
+    for _ in 0..TRIED {
+        for ((_, run), samples) in subjects.iter().zip(&mut samples) {
+            if samples.len() == KEPT {
+                continue;
+            }
+            let start = Barrier::new(2);
+            let worker = |thread| {
+                start.wait();
+                let began = clock.now();
+                (0..ROUNDS).for_each(|_| run(thread));
+                (began, clock.now())
+            };
+            let (a, b) = std::thread::scope(|scope| {
+                let other = scope.spawn(|| worker(1));
+                (worker(0), other.join().expect("no subject panics"))
+            });
+            let together = a.1.min(b.1).since(a.0.max(b.0)).as_secs_f64();
+            let mean = f64::midpoint(a.1.since(a.0).as_secs_f64(), b.1.since(b.0).as_secs_f64());
+            if together > 0.9 * a.1.max(b.1).since(a.0.min(b.0)).as_secs_f64() {
+                samples.push(mean * 1e9 / f64::from(ROUNDS));
+            }
+        }
+    }
+    let values = subjects.iter().zip(samples).filter(|(_, samples)| !samples.is_empty());
+    let values = values.map(|((name, _), mut samples)| {
+        samples.sort_by(f64::total_cmp);
+        (*name, samples[samples.len() / 2])
+    });
+    report.figures(case, "ns", &values.collect::<Vec<_>>());
+}
+
+fn two_threads(report: &mut Report, clock: &Clock) {
+    if std::thread::available_parallelism().map_or(1, NonZeroUsize::get) < 2 {
+        println!("two threads: SKIPPED, there is one core");
+        return;
+    }
+    let inner = || service_fn(|request: u32| ready(Ok::<_, Infallible>(request)));
+    let time = Breaker::builder("time").build().expect("valid");
+    let layer = CircuitBreakerLayer::builder().sliding_window_size(100).build().expect("valid");
+    let service = layer.layer(inner());
+    let services = [(); 2].map(|()| Mutex::new(service.clone()));
+    let failsafe = failsafe::Config::new().build();
+    contended(
+        report,
+        clock,
+        "two threads, breaker, call that succeeds",
+        &[
+            ("martlet", &|_| ours(&time, clock)),
+            // A lock of each thread's own: the peer's service wants to be borrowed alone. It costs about 10 ns.
+            ("tower-resilience", &|thread| {
+                let mut service = services[thread].lock().expect("nobody panics");
+                spin(poll_fn(|cx| service.poll_ready(cx))).expect("it is closed");
+                black_box(spin(service.call(7))).ok();
+            }),
+            ("failsafe (moving average)", &|_| {
+                black_box(failsafe.call(|| Ok::<_, Down>(7))).ok();
+            }),
+        ],
+    );
+
+    let many = NonZeroU32::new(1_000_000_000).expect("above zero");
+    let gcra = Gcra::new(1_000_000_000, SEC, 1_000_000_000).expect("valid");
+    let quota = governor::Quota::per_second(many).allow_burst(many);
+    let governor = governor::RateLimiter::direct_with_clock(quota, governor::clock::MonotonicClock);
+    contended(
+        report,
+        clock,
+        "two threads, smooth limit, admitted",
+        &[
+            ("martlet Gcra", &|_| {
+                black_box(gcra.try_acquire(1, clock.now())).ok();
+            }),
+            ("governor, the same clock", &|_| {
+                black_box(governor.check()).ok();
+            }),
+        ],
+    );
+
+    let strict = Limits::builder().window("second", 1_000, Duration::from_micros(1)).build().expect("valid");
+    contended(
+        report,
+        clock,
+        "two threads, strict window of 1,000",
+        &[("martlet", &|_| {
+            let now = clock.now();
+            if let Ok(permit) = strict.try_acquire(1, now) {
+                permit.finish(now);
+            }
+        })],
+    );
+
+    let bulkhead = Bulkhead::new(64, 256).expect("valid");
+    let semaphore = tokio::sync::Semaphore::new(64);
+    let now = clock.now();
+    contended(
+        report,
+        clock,
+        "two threads, bulkhead",
+        &[
+            ("martlet", &|_| {
+                black_box(bulkhead.try_enter(now)).ok();
+            }),
+            ("tokio Semaphore alone", &|_| {
+                black_box(semaphore.try_acquire()).ok();
+            }),
+        ],
+    );
+}
+
+/// One of a thousand accounts: looked up by its key each time, or by a handle that was kept.
+fn keyed(report: &mut Report, clock: &Clock) {
+    const KEYS: u64 = 1_000;
+    let many = NonZeroU32::new(1_000_000_000).expect("above zero");
+    let quota = governor::Quota::per_second(many).allow_burst(many);
+    let governor =
+        governor::RateLimiter::<u64, _, _, governor::middleware::NoOpMiddleware<std::time::Instant>>::dashmap_with_clock(quota, governor::clock::MonotonicClock);
+    let limits: Registry<u64, Arc<Gcra>> = Registry::new(10_000);
+    let breakers: Registry<u64, Breaker> = Registry::new(10_000);
+    let limit = |key: &u64, now| {
+        let make = |_: &u64| Gcra::new(1_000_000_000, SEC, 1_000_000_000).map(Arc::new);
+        limits.get(key, now, make).expect("it has room").expect("valid")
+    };
+    let breaker = |key: &u64, now| {
+        breakers.get(key, now, |_| Breaker::builder("account").build()).expect("it has room").expect("valid")
+    };
+    let next = || {
+        let key = std::cell::Cell::new(0);
+        move || {
+            key.set((key.get() + 7) % KEYS);
+            key.get()
+        }
+    };
+    for key in 0..KEYS {
+        let _ = (governor.check_key(&key), limit(&key, clock.now()), breaker(&key, clock.now()));
+    }
+    let handle = limit(&7, clock.now());
+    let (ours, theirs, third) = (next(), next(), next());
+    report.case(
+        "1,000 accounts, smooth limit, admitted",
+        vec![
+            Subject::new("martlet, the handle kept", || handle.try_acquire(1, clock.now())),
+            Subject::new("martlet Registry, by key", || {
+                let now = clock.now();
+                limit(&ours(), now).try_acquire(1, now)
+            }),
+            Subject::new("governor on DashMap, the same clock", || governor.check_key(&theirs())),
+        ],
+    );
+    report.case(
+        "1,000 accounts, breaker, call that succeeds",
+        vec![Subject::new("martlet Registry, by key", || {
+            let now = clock.now();
+            let breaker = breaker(&third(), now);
+            let permit = breaker.try_acquire(now).expect("it is closed");
+            permit.record(Verdict::Success, clock.now())
         })],
     );
 }

@@ -60,6 +60,7 @@ impl Clock {
 
     /// The present moment.
     #[must_use]
+    #[inline]
     #[cfg_attr(
         feature = "tokio",
         expect(clippy::disallowed_methods, reason = "this is the one place where the system's time enters")

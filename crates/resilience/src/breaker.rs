@@ -15,6 +15,7 @@ use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
 use crate::{Backoff, ConfigError};
 use martlet_base::{BreakerState, Clock, Moment, Rng};
 use slow::Slow;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -218,13 +219,14 @@ impl Breaker {
     ///
     /// # Errors
     /// [`BreakerOpen`] when it is open, or half open with all probes under way.
-    pub fn try_acquire(&self, now: Moment) -> Result<BreakerPermit, BreakerOpen> {
+    #[inline]
+    pub fn try_acquire(&self, now: Moment) -> Result<BreakerPermit<'_>, BreakerOpen> {
         let (hot, probing) = match self.0.quick(now) {
             Quick::Pass(hot) => (hot, false),
             Quick::Refuse(until) => return Err(self.0.refuse(until)),
             Quick::Look => self.0.probe(now).map_err(|until| self.0.refuse(until))?,
         };
-        Ok(BreakerPermit { breaker: self.clone(), hot, started: now, probing })
+        Ok(BreakerPermit { breaker: Cow::Borrowed(self), hot, started: now, probing })
     }
 
     /// The state at `now`. It stays [`Open`](BreakerState::Open) until the first probe is let through.
@@ -343,6 +345,7 @@ enum Quick {
 }
 
 impl Shared {
+    #[inline]
     fn quick(&self, now: Moment) -> Quick {
         let hot = self.hot.load(Ordering::Acquire);
         match hot & PHASE {
@@ -446,6 +449,7 @@ impl Shared {
     }
 
     /// Counts a result in the closed phase. Returns whether that is too much.
+    #[inline]
     fn count(&self, failed: bool, slow: bool, now: Moment) -> bool {
         let in_a_row = if failed {
             self.consecutive.fetch_add(1, Ordering::Relaxed).saturating_add(1)
@@ -459,6 +463,7 @@ impl Shared {
         self.options.consecutive_failures.is_some_and(|k| in_a_row >= k) || self.rate_reached(now)
     }
 
+    #[inline]
     fn rate_reached(&self, now: Moment) -> bool {
         let Counts { calls, failures, slow } = self.window.counts(now);
         if failures + slow == 0 || calls < u64::from(self.options.min_calls) {
@@ -490,16 +495,29 @@ impl Shared {
 }
 
 /// Leave to make one call. [`record`](Self::record) its verdict; a drop records nothing and gives a probe back.
+///
+/// It borrows its breaker; [`into_owned`](Self::into_owned) makes one that may go to another task.
 #[must_use = "a permit that is dropped records nothing"]
-pub struct BreakerPermit {
-    breaker: Breaker,
+pub struct BreakerPermit<'a> {
+    breaker: Cow<'a, Breaker>,
     hot: u64,
     started: Moment,
     /// It made the breaker half open.
     probing: bool,
 }
 
-impl BreakerPermit {
+impl BreakerPermit<'_> {
+    /// The same permit with a handle of its own.
+    pub fn into_owned(mut self) -> BreakerPermit<'static> {
+        let hot = std::mem::replace(&mut self.hot, SPENT);
+        BreakerPermit {
+            breaker: Cow::Owned(Breaker::clone(&self.breaker)),
+            hot,
+            started: self.started,
+            probing: self.probing,
+        }
+    }
+
     /// The change of state that letting this call through made, as `(from, to)`: the first probe makes the breaker half
     /// open.
     #[must_use]
@@ -565,7 +583,8 @@ impl BreakerPermit {
     }
 }
 
-impl Drop for BreakerPermit {
+impl Drop for BreakerPermit<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.hot & PHASE != HALF_OPEN || self.hot == SPENT {
             return;
@@ -579,7 +598,7 @@ impl Drop for BreakerPermit {
     }
 }
 
-impl fmt::Debug for BreakerPermit {
+impl fmt::Debug for BreakerPermit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BreakerPermit").field("breaker", &self.breaker.name()).finish_non_exhaustive()
     }

@@ -6,10 +6,18 @@ use martlet_base::{Clock, Deadline, Moment};
 #[derive(Clone, Debug)]
 pub struct Bulkhead(Limits);
 
-/// A place in a [`Bulkhead`]; given back when it is dropped.
+/// A place in a [`Bulkhead`]; given back when it is dropped. It borrows the bulkhead; [`into_owned`](Self::into_owned) makes
+/// one that may go to another task.
 #[derive(Debug)]
 #[must_use = "the place is held only while this lives"]
-pub struct BulkheadPermit(#[expect(dead_code, reason = "held for its drop")] LimitPermit);
+pub struct BulkheadPermit<'a>(LimitPermit<'a>);
+
+impl BulkheadPermit<'_> {
+    /// The same place with a handle of its own.
+    pub fn into_owned(self) -> BulkheadPermit<'static> {
+        BulkheadPermit(self.0.into_owned())
+    }
+}
 
 impl Bulkhead {
     /// At most `in_flight` at once and `queue` waiting.
@@ -24,7 +32,7 @@ impl Bulkhead {
     ///
     /// # Errors
     /// [`LimitError::QueueFull`] at once, with the queue's depth; [`LimitError::DeadlineTooClose`].
-    pub async fn enter(&self, deadline: Deadline, clock: &Clock) -> Result<BulkheadPermit, LimitError> {
+    pub async fn enter(&self, deadline: Deadline, clock: &Clock) -> Result<BulkheadPermit<'_>, LimitError> {
         self.0.acquire(1, deadline, clock).await.map(BulkheadPermit)
     }
 
@@ -37,7 +45,7 @@ impl Bulkhead {
         class: Priority,
         deadline: Deadline,
         clock: &Clock,
-    ) -> Result<BulkheadPermit, LimitError> {
+    ) -> Result<BulkheadPermit<'_>, LimitError> {
         self.0.acquire_as(class, 1, deadline, clock).await.map(BulkheadPermit)
     }
 
@@ -50,7 +58,7 @@ impl Bulkhead {
     ///
     /// # Errors
     /// [`NextPlace`] otherwise.
-    pub fn try_enter(&self, now: Moment) -> Result<BulkheadPermit, NextPlace> {
+    pub fn try_enter(&self, now: Moment) -> Result<BulkheadPermit<'_>, NextPlace> {
         self.0.try_acquire(1, now).map(BulkheadPermit)
     }
 

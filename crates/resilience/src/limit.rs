@@ -22,6 +22,7 @@ use crate::lock;
 use builder::share_of;
 use martlet_base::{Clock, Deadline, Moment, Rng, Sleep, Timestamp};
 use rule::Rule;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -60,6 +61,8 @@ struct Shared {
     share: f64,
     spread: Option<Rng>,
     on_calendar: bool,
+    /// It has windows: the time at which a request ends matters.
+    timed: bool,
     state: Mutex<State>,
 }
 
@@ -144,7 +147,7 @@ impl Limits {
         cost: u32,
         deadline: Deadline,
         clock: &Clock,
-    ) -> Result<LimitPermit, LimitError> {
+    ) -> Result<LimitPermit<'_>, LimitError> {
         self.acquire_as(Priority::default(), cost, deadline, clock).await
     }
 
@@ -158,13 +161,15 @@ impl Limits {
         cost: u32,
         deadline: Deadline,
         clock: &Clock,
-    ) -> Result<LimitPermit, LimitError> {
+    ) -> Result<LimitPermit<'_>, LimitError> {
         let came = clock.now();
         let mut seat = Seat { limits: self, class, ticket: None };
         let mut alarm: Option<(Moment, Sleep)> = None;
+        // Reading the clock costs as much as the rest.
+        let mut first_look = Some(came);
         let admitted = poll_fn(|cx| {
             loop {
-                let now = clock.now();
+                let now = first_look.take().unwrap_or_else(|| clock.now());
                 if self.0.on_calendar {
                     self.sync_calendar(now, clock.wall());
                 }
@@ -179,14 +184,14 @@ impl Limits {
             }
         })
         .await?;
-        Ok(self.permit(cost, admitted.since(came), Some(clock.clone())))
+        Ok(self.permit(cost, admitted.since(came), self.0.timed.then(|| clock.clone())))
     }
 
     /// Admits a request of `cost` if that is possible at `now` and nobody waits.
     ///
     /// # Errors
     /// [`NextPlace`] says when to ask again; nothing has been taken.
-    pub fn try_acquire(&self, cost: u32, now: Moment) -> Result<LimitPermit, NextPlace> {
+    pub fn try_acquire(&self, cost: u32, now: Moment) -> Result<LimitPermit<'_>, NextPlace> {
         let mut state = lock(&self.0.state);
         state.settle(now);
         // A cost above a whole window has no known place either.
@@ -302,8 +307,8 @@ impl Limits {
             && state.rules.iter().all(|r| r.used(now) == 0)
     }
 
-    fn permit(&self, cost: u32, waited: Duration, clock: Option<Clock>) -> LimitPermit {
-        LimitPermit { held: Some(Held { limits: self.clone(), cost, clock }), waited }
+    const fn permit(&self, cost: u32, waited: Duration, clock: Option<Clock>) -> LimitPermit<'_> {
+        LimitPermit { limits: Cow::Borrowed(self), cost, held: true, clock, waited }
     }
 
     /// Changes the state and lets the first waiter look at what that means for it.
@@ -353,6 +358,7 @@ fn rings(
 
 impl State {
     /// Brings the books up to `now`.
+    #[inline]
     fn settle(&mut self, now: Moment) {
         let dropped = std::mem::take(&mut self.dropped);
         self.settled = self.settled.max(now);
@@ -490,21 +496,31 @@ impl Drop for Seat<'_> {
 
 /// Leave to send one request. Say how it ended with [`finish`](Self::finish), [`finish_unknown`](Self::finish_unknown) or
 /// [`cancel`](Self::cancel); a drop counts as ended at that moment.
+///
+/// It borrows its limits; [`into_owned`](Self::into_owned) makes one that may go to another task.
 #[derive(Debug)]
 #[must_use = "dropping it says that the attempt has ended"]
-pub struct LimitPermit {
-    held: Option<Held>,
+pub struct LimitPermit<'a> {
+    limits: Cow<'a, Limits>,
+    cost: u32,
+    /// Its places have not been given back.
+    held: bool,
+    clock: Option<Clock>,
     waited: Duration,
 }
 
-#[derive(Debug)]
-struct Held {
-    limits: Limits,
-    cost: u32,
-    clock: Option<Clock>,
-}
+impl LimitPermit<'_> {
+    /// The same permit with a handle of its own.
+    pub fn into_owned(mut self) -> LimitPermit<'static> {
+        LimitPermit {
+            limits: Cow::Owned(Limits::clone(&self.limits)),
+            cost: self.cost,
+            held: std::mem::take(&mut self.held),
+            clock: self.clock.take(),
+            waited: self.waited,
+        }
+    }
 
-impl LimitPermit {
     /// How long it took to get.
     #[must_use]
     pub const fn waited(&self) -> Duration {
@@ -530,10 +546,11 @@ impl LimitPermit {
 
     /// Only the first call does anything.
     fn give_back(&mut self, end: End) {
-        let Some(Held { limits, cost, .. }) = self.held.take() else {
+        if !std::mem::take(&mut self.held) {
             return;
-        };
-        limits.change(|state| {
+        }
+        let cost = self.cost;
+        self.limits.change(|state| {
             state.in_flight -= 1;
             match end {
                 End::At(end) => state.rules.iter_mut().for_each(|r| r.end(cost, end)),
@@ -551,9 +568,11 @@ enum End {
     NoClock,
 }
 
-impl Drop for LimitPermit {
+impl Drop for LimitPermit<'_> {
     fn drop(&mut self) {
-        let now = self.held.as_ref().and_then(|held| held.clock.as_ref()).map(Clock::now);
-        self.give_back(now.map_or(End::NoClock, End::At));
+        if self.held {
+            let now = self.clock.as_ref().map(Clock::now);
+            self.give_back(now.map_or(End::NoClock, End::At));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! One breaker, one set of limits, for each of many.
 
-use crate::{Breaker, Limits, lock};
+use crate::{Breaker, Gcra, Limits, lock};
 use martlet_base::Moment;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -32,12 +32,14 @@ struct Entries<K, V> {
     capacity: usize,
     next_use: u64,
     map: HashMap<K, Entry<V>>,
-    /// The keys by their last use.
+    /// The keys by a use that was theirs: the last one as long as nothing had to make room since.
     order: BTreeMap<u64, K>,
 }
 
 struct Entry<V> {
     value: V,
+    /// Its place in the order.
+    placed: u64,
     used: u64,
     used_at: Moment,
 }
@@ -60,6 +62,12 @@ pub trait Resident: Clone {
 impl Resident for Breaker {
     fn can_leave(&self, _now: Moment) -> bool {
         self.is_idle()
+    }
+}
+
+impl Resident for Arc<Gcra> {
+    fn can_leave(&self, now: Moment) -> bool {
+        Self::strong_count(self) == 1 && self.used(now) == 0
     }
 }
 
@@ -97,10 +105,7 @@ impl<K: Eq + Hash + Clone, V: Resident> Registry<K, V> {
         let mut entries = lock(&self.0);
         let used = entries.next_use;
         entries.next_use += 1;
-        let Entries { map, order, .. } = &mut *entries;
-        if let Some(entry) = map.get_mut(key) {
-            let key = order.remove(&entry.used).expect("every entry has its place in the order");
-            order.insert(used, key);
+        if let Some(entry) = entries.map.get_mut(key) {
             (entry.used, entry.used_at) = (used, now);
             return Ok(Ok(entry.value.clone()));
         }
@@ -110,7 +115,7 @@ impl<K: Eq + Hash + Clone, V: Resident> Registry<K, V> {
             Err(refused) => return Ok(Err(refused)),
         };
         entries.order.insert(used, key.clone());
-        entries.map.insert(key.clone(), Entry { value: value.clone(), used, used_at: now });
+        entries.map.insert(key.clone(), Entry { value: value.clone(), placed: used, used, used_at: now });
         Ok(Ok(value))
     }
 
@@ -121,9 +126,9 @@ impl<K: Eq + Hash + Clone, V: Resident> Registry<K, V> {
             .map
             .values()
             .filter(|e| now.since(e.used_at) >= idle && e.value.can_leave(now))
-            .map(|e| e.used)
+            .map(|e| e.placed)
             .collect();
-        leaving.iter().for_each(|used| entries.remove(*used));
+        leaving.iter().for_each(|placed| entries.remove(*placed));
         leaving.len()
     }
 
@@ -145,15 +150,30 @@ impl<K: Eq + Hash, V: Resident> Entries<K, V> {
         if self.map.len() < self.capacity {
             return Ok(());
         }
-        let can_leave = |key: &K| self.map.get(key).is_some_and(|e| e.value.can_leave(now));
-        let leaving =
-            self.order.iter().take(LOOKED_AT).find(|(_, key)| can_leave(key)).map(|(used, _)| *used);
-        self.remove(leaving.ok_or(RegistryFull { capacity: self.capacity })?);
-        Ok(())
+        let (mut looked_at, mut after) = (0, 0);
+        while looked_at < LOOKED_AT
+            && let Some((&placed, key)) = self.order.range(after..).next()
+        {
+            let entry = self.map.get_mut(key).expect("what has a place is in the map");
+            if entry.used != placed {
+                // It was used since: now is the time to put it where it belongs.
+                entry.placed = entry.used;
+                let used = entry.used;
+                let key = self.order.remove(&placed).expect("it was found there just now");
+                self.order.insert(used, key);
+                continue;
+            }
+            if entry.value.can_leave(now) {
+                self.remove(placed);
+                return Ok(());
+            }
+            (looked_at, after) = (looked_at + 1, placed + 1);
+        }
+        Err(RegistryFull { capacity: self.capacity })
     }
 
-    fn remove(&mut self, used: u64) {
-        if let Some(key) = self.order.remove(&used) {
+    fn remove(&mut self, placed: u64) {
+        if let Some(key) = self.order.remove(&placed) {
             self.map.remove(&key);
         }
     }
@@ -201,6 +221,25 @@ mod tests {
         assert_eq!(registry.len(), 3);
         assert!(get(1).peek(ZERO).is_err(), "it is open, and was kept");
         assert!(lock(&registry.0).map.contains_key(&2) && !lock(&registry.0).map.contains_key(&3));
+    }
+
+    #[test]
+    fn b18_the_one_that_leaves_is_always_the_one_not_asked_for_the_longest() {
+        let registry = Registry::new(5);
+        let rng = martlet_base::Rng::seeded(18);
+        let mut model: Vec<u32> = Vec::new();
+        for _ in 0..5_000 {
+            let key = u32::try_from(rng.below(9)).unwrap();
+            model.retain(|k| *k != key);
+            model.push(key);
+            if model.len() > 5 {
+                model.remove(0);
+            }
+            registry.get(&key, ZERO, make).unwrap().unwrap();
+            let entries = lock(&registry.0);
+            assert!(entries.map.len() == model.len() && model.iter().all(|k| entries.map.contains_key(k)));
+            assert_eq!(entries.order.len(), entries.map.len());
+        }
     }
 
     #[test]

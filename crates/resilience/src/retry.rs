@@ -157,11 +157,16 @@ impl Retry {
     /// The start of a call that nobody waits for after `deadline`.
     #[must_use]
     pub fn new(policy: &RetryPolicy, repeat: Repeat, deadline: Deadline) -> Self {
-        let start = Self {
+        Self::begun(policy, repeat, deadline, policy.budget().map(RetryBudget::begin))
+    }
+
+    /// The start of a call that `call` counts already.
+    fn begun(policy: &RetryPolicy, repeat: Repeat, deadline: Deadline, call: Option<CallInFlight>) -> Self {
+        Self {
             policy: policy.clone(),
-            budget: None,
+            budget: policy.budget().cloned(),
             permit: None,
-            call: None,
+            call,
             repeat,
             deadline,
             attempts: 0,
@@ -169,10 +174,6 @@ impl Retry {
             reauthenticated: false,
             may_have_been_applied: false,
             previous: Duration::ZERO,
-        };
-        match policy.budget() {
-            Some(budget) => start.with_budget(budget),
-            None => start,
         }
     }
 
@@ -307,19 +308,29 @@ pub async fn retry<T, E: Fault>(
     rng: &Rng,
     mut operation: impl AsyncFnMut(Attempt) -> Result<T, E>,
 ) -> Result<T, Exhausted<E>> {
-    let mut state = Retry::new(policy, repeat, deadline);
-    let mut reauthenticate = false;
+    let call = policy.budget().map(RetryBudget::begin);
+    // Nearly every call succeeds at once: what decides on a failure is made when there is one.
+    let error = match operation(Attempt { number: 1, reauthenticate: false }).await {
+        Ok(value) => {
+            policy.budget().into_iter().for_each(RetryBudget::deposit);
+            return Ok(value);
+        }
+        Err(error) => error,
+    };
+    let state = Retry::begun(policy, repeat, deadline, call);
+    retry_after(error, state, clock, rng, operation).await
+}
+
+/// What follows on the first failure.
+async fn retry_after<T, E: Fault>(
+    mut error: E,
+    mut state: Retry,
+    clock: &Clock,
+    rng: &Rng,
+    mut operation: impl AsyncFnMut(Attempt) -> Result<T, E>,
+) -> Result<T, Exhausted<E>> {
     loop {
-        state.begin_attempt();
-        let error = match operation(Attempt { number: state.attempts() + 1, reauthenticate }).await {
-            Ok(value) => {
-                state.succeeded();
-                return Ok(value);
-            }
-            Err(error) => error,
-        };
         let decision = state.after_failure(Failure::of(&error, clock), clock.now(), rng);
-        reauthenticate = decision == Decision::Reauthenticate;
         match decision {
             Decision::RetryAt(at) => clock.sleep_until(at).await,
             Decision::Reauthenticate => {}
@@ -328,6 +339,15 @@ pub async fn retry<T, E: Fault>(
                 return Err(Exhausted { error, reason, attempts, may_have_been_applied: maybe });
             }
         }
+        state.begin_attempt();
+        let reauthenticate = decision == Decision::Reauthenticate;
+        error = match operation(Attempt { number: state.attempts() + 1, reauthenticate }).await {
+            Ok(value) => {
+                state.succeeded();
+                return Ok(value);
+            }
+            Err(error) => error,
+        };
     }
 }
 

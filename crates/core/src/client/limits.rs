@@ -41,7 +41,11 @@ impl LimitsSlot {
 
     /// Waits for a place in the operation's own bucket, then in the default one: always in this order, so that two calls
     /// cannot wait for each other.
-    pub(super) async fn acquire<'a>(&self, core: &'a Core, context: &'a CallContext) -> Result<Permits<'a>> {
+    pub(super) async fn acquire<'a>(
+        &'a self,
+        core: &'a Core,
+        context: &'a CallContext,
+    ) -> Result<Permits<'a>> {
         let mut permits = Permits { own: None, default: None, core, context };
         let operation = &context.operation;
         if let Some(own) = operation.get_quota().and_then(|name| self.bucket(name)) {
@@ -124,7 +128,7 @@ impl LimitsSlot {
     }
 }
 
-async fn take(limits: &Limits, core: &Core, context: &CallContext) -> Result<LimitPermit> {
+async fn take<'a>(limits: &'a Limits, core: &Core, context: &CallContext) -> Result<LimitPermit<'a>> {
     let cost = context.operation.get_cost();
     limits
         .acquire_as(context.priority, cost, context.deadline, &core.clock)
@@ -153,18 +157,18 @@ fn refusal(error: &LimitError, clock: &Clock) -> Error {
 /// The places an attempt holds. A drop, at whatever await, gives back what was not sent and takes the rest for under way.
 #[must_use = "dropping the permits ends the attempt"]
 pub(super) struct Permits<'a> {
-    own: Option<LimitPermit>,
-    default: Option<LimitPermit>,
+    own: Option<LimitPermit<'a>>,
+    default: Option<LimitPermit<'a>>,
     core: &'a Core,
     context: &'a CallContext,
 }
 
-impl Permits<'_> {
-    fn each(&self) -> impl Iterator<Item = &LimitPermit> {
+impl<'a> Permits<'a> {
+    fn each(&self) -> impl Iterator<Item = &LimitPermit<'a>> {
         [&self.own, &self.default].into_iter().flatten()
     }
 
-    fn take(&mut self) -> impl Iterator<Item = LimitPermit> + use<> {
+    fn take(&mut self) -> impl Iterator<Item = LimitPermit<'a>> + use<'a> {
         [self.own.take(), self.default.take()].into_iter().flatten()
     }
 

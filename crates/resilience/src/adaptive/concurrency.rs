@@ -219,12 +219,12 @@ impl AdaptiveConcurrency {
         Ok(self.begin(permit, now))
     }
 
-    fn begin(&self, permit: LimitPermit, started: Moment) -> AdaptivePermit {
+    fn begin(&self, permit: LimitPermit<'_>, started: Moment) -> AdaptivePermit {
         let in_flight = self.0.limits.in_flight();
         let mut state = lock(&self.0.state);
         state.reached |= in_flight >= state.limit as usize;
         drop(state);
-        AdaptivePermit { owner: self.clone(), permit, started }
+        AdaptivePermit { owner: self.clone(), permit: permit.into_owned(), started }
     }
 
     /// What it knows.
@@ -320,7 +320,7 @@ impl fmt::Debug for AdaptiveConcurrency {
 #[must_use = "the place is held only while this lives"]
 pub struct AdaptivePermit {
     owner: AdaptiveConcurrency,
-    permit: LimitPermit,
+    permit: LimitPermit<'static>,
     started: Moment,
 }
 

@@ -40,6 +40,7 @@ pub(super) enum Window {
 }
 
 impl Window {
+    #[inline]
     pub(super) fn record(&self, failed: bool, slow: bool, now: Moment) {
         match self {
             Self::Time(w) => w.record(one(failed, slow), now),
@@ -47,6 +48,7 @@ impl Window {
         }
     }
 
+    #[inline]
     pub(super) fn counts(&self, now: Moment) -> Counts {
         match self {
             Self::Time(w) => w.counts(now),
@@ -85,6 +87,7 @@ impl TimeWindow {
     }
 
     /// Turns to the present slice when time has gone on.
+    #[inline]
     fn turn(&self, now: Moment) {
         let current = self.slice.load(Ordering::Acquire);
         if now.as_nanos() >= (current + 1).saturating_mul(self.width) {
@@ -114,6 +117,7 @@ impl TimeWindow {
         self.record(pack(counts), now);
     }
 
+    #[inline]
     fn record(&self, one: u64, now: Moment) {
         self.turn(now);
         let bucket = &self.buckets[self.index.load(Ordering::Acquire) as usize];
@@ -129,6 +133,7 @@ impl TimeWindow {
         }
     }
 
+    #[inline]
     pub(crate) fn counts(&self, now: Moment) -> Counts {
         self.turn(now);
         let sum = self.buckets.iter().fold(0u64, |sum, b| sum.wrapping_add(b.load(Ordering::Relaxed)));
@@ -163,10 +168,15 @@ impl CountWindow {
         Self { next: AtomicU64::new(0), ring, sum: AtomicU64::new(0) }
     }
 
+    #[inline]
     fn record(&self, failed: bool, slow: bool) {
         let place = 1 | u8::from(failed) << 1 | u8::from(slow) << 2;
         let next = self.next.fetch_add(1, Ordering::Relaxed);
         let index = usize::try_from(next % self.ring.len() as u64).expect("below the length of the ring");
+        // A call that went as the one whose place it takes changes nothing; nearly all do.
+        if self.ring[index].load(Ordering::Relaxed) == place {
+            return;
+        }
         let old = self.ring[index].swap(place, Ordering::Relaxed);
         // Every swap adds what it put in and takes out what it found, so the sum is right when all are through.
         self.sum.fetch_add(worth(place).wrapping_sub(worth(old)), Ordering::Relaxed);

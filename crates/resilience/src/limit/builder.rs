@@ -160,6 +160,7 @@ impl LimitsBuilder {
         }
         Ok(Limits(Arc::new(Shared {
             on_calendar: rules.iter().any(|r| matches!(r, Rule::Calendar(_))),
+            timed: !rules.is_empty(),
             max_queue: self.max_queue,
             overflow: self.overflow,
             ageing: self.ageing,

@@ -65,6 +65,7 @@ impl Rule {
     }
 
     /// Gives back the places whose time is over.
+    #[inline]
     pub(super) fn expire(&mut self, now: Moment) {
         match self {
             Self::Strict(w) => w.expire(now),
@@ -74,6 +75,7 @@ impl Rule {
     }
 
     /// When `cost` places will be free, as far as is known. Expects `expire` to have been called.
+    #[inline]
     pub(super) fn next(&self, cost: u32, now: Moment) -> Next {
         match self {
             Self::Strict(w) => w.next(cost),
@@ -86,6 +88,7 @@ impl Rule {
         }
     }
 
+    #[inline]
     pub(super) fn admit(&mut self, cost: u32, now: Moment) {
         match self {
             Self::Strict(w) => w.admit(cost),
@@ -102,6 +105,7 @@ impl Rule {
         }
     }
 
+    #[inline]
     pub(super) fn end(&mut self, cost: u32, end: Moment) {
         match self {
             Self::Strict(w) => w.end(cost, end),

@@ -106,7 +106,7 @@ impl Gcra {
     }
 
     /// Units taken that have not come back, of the burst.
-    pub(super) fn used(&self, now: Moment) -> u32 {
+    pub(crate) fn used(&self, now: Moment) -> u32 {
         let ahead = self.busy_until.load(Ordering::Relaxed).saturating_sub(now.as_nanos());
         u32::try_from(ahead.div_ceil(self.interval)).unwrap_or(u32::MAX)
     }

@@ -49,11 +49,13 @@ impl Window {
         Self { name: name.into(), limit, per, in_flight: 0, back_at: VecDeque::new(), cooling: 0 }
     }
 
+    #[inline]
     pub(super) fn used(&self) -> u32 {
         self.in_flight + self.cooling
     }
 
     /// Gives back the places whose time is over.
+    #[inline]
     pub(super) fn expire(&mut self, now: Moment) {
         while let Some(&(at, places)) = self.back_at.front()
             && at <= now
@@ -64,6 +66,7 @@ impl Window {
     }
 
     /// When `cost` places will be free, as far as is known. Expects `expire` to have been called.
+    #[inline]
     pub(super) fn next(&self, cost: u32) -> Next {
         let Some(mut missing) = (u64::from(self.used()) + u64::from(cost))
             .checked_sub(u64::from(self.limit))
@@ -80,6 +83,7 @@ impl Window {
         Next::Unknown
     }
 
+    #[inline]
     pub(super) fn admit(&mut self, cost: u32) {
         self.in_flight += cost;
     }
@@ -90,6 +94,7 @@ impl Window {
     }
 
     /// The request can no longer arrive after `end`.
+    #[inline]
     pub(super) fn end(&mut self, cost: u32, end: Moment) {
         self.in_flight -= cost;
         self.take_until(end + self.per, cost);
@@ -129,6 +134,7 @@ impl Window {
         (self.limit, self.per) = (limit, per);
     }
 
+    #[inline]
     fn take_until(&mut self, at: Moment, places: u32) {
         if places == 0 {
             return;
@@ -147,6 +153,7 @@ impl Window {
     }
 
     /// Rounds up, never down: a place may come back late by 1/4096 of the window, never early.
+    #[inline]
     fn rounded(&self, at: Moment) -> Moment {
         if self.limit <= EXACT {
             return at;

@@ -1,5 +1,5 @@
 use martlet_base::{Clock, Deadline, ManualClock, Moment, Rng};
-use martlet_resilience::{Bulkhead, LimitError, LimitPermit, Limits, NextPlace};
+use martlet_resilience::{Bulkhead, BulkheadPermit, LimitError, LimitPermit, Limits, NextPlace};
 use proptest::prelude::{Strategy, proptest};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -61,7 +61,7 @@ impl Simulation {
         let mut arrivals = Vec::with_capacity(admissions);
         // What is under way: the end of each attempt, and whether its fate is known then.
         let mut ends = BinaryHeap::new();
-        let mut permits: BTreeMap<u64, (LimitPermit, bool)> = BTreeMap::new();
+        let mut permits: BTreeMap<u64, (LimitPermit<'_>, bool)> = BTreeMap::new();
         let (mut now, mut id) = (Moment::ZERO, 0u64);
         let within = |d: Duration| Duration::from_nanos(rng.below(1 + u64::try_from(d.as_nanos()).unwrap()));
         while arrivals.len() < admissions {
@@ -319,9 +319,9 @@ fn spawn_acquire(
     cost: u32,
     deadline: Deadline,
     clock: &Clock,
-) -> tokio::task::JoinHandle<Result<LimitPermit, LimitError>> {
+) -> tokio::task::JoinHandle<Result<LimitPermit<'static>, LimitError>> {
     let (limits, clock) = (limits.clone(), clock.clone());
-    tokio::spawn(async move { limits.acquire(cost, deadline, &clock).await })
+    tokio::spawn(async move { limits.acquire(cost, deadline, &clock).await.map(LimitPermit::into_owned) })
 }
 
 /// Lets every other task run until it waits.
@@ -623,7 +623,9 @@ async fn q1_q2_a_full_bulkhead_refuses_with_its_depth() {
     let waiting: Vec<_> = (0..256)
         .map(|_| {
             let (bulkhead, clock) = (bulkhead.clone(), clock.clone());
-            tokio::spawn(async move { bulkhead.enter(Deadline::NONE, &clock).await })
+            tokio::spawn(async move {
+                bulkhead.enter(Deadline::NONE, &clock).await.map(BulkheadPermit::into_owned)
+            })
         })
         .collect();
     settle().await;

@@ -97,7 +97,7 @@ async fn q6_a_full_queue_rejects_the_new_one_or_sheds_the_lowest_class() {
     let clock = manual.clock();
     let full = async |overflow| {
         let limits = one_at_once().max_queue(2).overflow(overflow).build().unwrap();
-        let held = limits.try_acquire(1, clock.now()).unwrap();
+        let held = limits.try_acquire(1, clock.now()).unwrap().into_owned();
         let mut tasks = Vec::new();
         for class in [Backfill, Backfill] {
             let (limits, clock) = (limits.clone(), clock.clone());
@@ -289,12 +289,30 @@ fn q5_the_place_is_held_until_the_body_is_read_when_the_body_holds_the_permit() 
     // linkerd2-proxy #751
     struct Answer {
         body: Vec<u8>,
-        _place: martlet_resilience::BulkheadPermit,
+        _place: martlet_resilience::BulkheadPermit<'static>,
     }
     let bulkhead = Bulkhead::new(1, 0).unwrap();
-    let answer = Answer { body: vec![1, 2, 3], _place: bulkhead.try_enter(at(0)).unwrap() };
+    let answer = Answer { body: vec![1, 2, 3], _place: bulkhead.try_enter(at(0)).unwrap().into_owned() };
     assert!(bulkhead.try_enter(at(1)).is_err(), "the head is here, the body is not read");
     assert_eq!(answer.body.len(), 3);
     drop(answer);
     assert!(bulkhead.try_enter(at(1)).is_ok());
+}
+
+#[tokio::test]
+async fn an_owned_permit_goes_to_another_task_and_gives_back_exactly_once() {
+    use martlet_resilience::{Breaker, Verdict};
+    let limits = one_at_once().build().unwrap();
+    let mine = limits.try_acquire(1, at(0)).unwrap();
+    let theirs = mine.into_owned();
+    assert_eq!(limits.in_flight(), 1, "handing it over neither frees nor takes");
+    tokio::spawn(async move { theirs.finish(at(1)) }).await.unwrap();
+    assert_eq!(limits.in_flight(), 0);
+
+    let breaker = Breaker::builder("b").probes(1).consecutive_failures(1).build().unwrap();
+    breaker.try_acquire(at(0)).unwrap().record(Verdict::Failure, at(0));
+    let probe = breaker.try_acquire(at(60)).unwrap().into_owned();
+    assert!(breaker.try_acquire(at(60)).is_err(), "the one probe is still out");
+    let closed = tokio::spawn(async move { probe.record(Verdict::Success, at(61)) }).await.unwrap();
+    assert!(closed.is_some() && breaker.try_acquire(at(61)).is_ok());
 }

@@ -38,7 +38,7 @@ fn l4_q4_a_million_random_cancellations_leak_no_permit() {
     let breaker = Breaker::builder("b").build().unwrap();
     let mut cx = Context::from_waker(Waker::noop());
     let classes = [Priority::Interactive, Priority::Delivery, Priority::Backfill];
-    let mut waiting: Vec<Waiting<'_, martlet_resilience::LimitPermit>> = Vec::new();
+    let mut waiting: Vec<Waiting<'_, martlet_resilience::LimitPermit<'_>>> = Vec::new();
     let mut held = Vec::new();
     let (mut cancelled, mut admitted) = (0u32, 0u32);
     while cancelled < 1_000_000 {
