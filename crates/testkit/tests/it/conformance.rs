@@ -304,3 +304,9 @@ async fn a_crippled_path_is_found() {
 async fn a_check_outside_the_table_is_found() {
     connector::the_platform_is_described(with_table(&[GET])).await;
 }
+
+#[tokio::test]
+#[should_panic(expected = "add a Subject::sample for things.search, mails.send")]
+async fn an_operation_without_a_sample_is_found() {
+    connector::every_operation_has_a_sample(subject(Flaw::None)).await;
+}
