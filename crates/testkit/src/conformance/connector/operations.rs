@@ -132,6 +132,14 @@ pub async fn samples_are_of_the_table<C: Tested>(subject: Subject<C>) {
     }
 }
 
+/// Each operation of the table is used by a sample. No case of [`connector_conformance!`](crate::connector_conformance): a
+/// table may be wider than the typed API. Make a test of it where it is not.
+pub async fn every_operation_has_a_sample<C: Tested>(subject: Subject<C>) {
+    let has = |name| subject.samples.iter().any(|sample| sample.operation.name() == name);
+    let without: Vec<_> = subject.operations.iter().map(Operation::name).filter(|name| !has(*name)).collect();
+    assert!(without.is_empty(), "add a Subject::sample for {}", without.join(", "));
+}
+
 /// Each sample makes one request, of its operation, to its path below the platform's address, and takes its answer.
 pub async fn samples_make_one_request_and_read_its_answer<C: Tested>(subject: Subject<C>) {
     for sample in &subject.samples() {
