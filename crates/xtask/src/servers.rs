@@ -19,7 +19,7 @@ struct Kind {
     start: fn() -> Result<Server, String>,
 }
 
-const KINDS: [Kind; 2] = [
+const KINDS: [Kind; 3] = [
     Kind {
         package: "martlet-postgres",
         variable: "MARTLET_TEST_POSTGRES_URL",
@@ -27,6 +27,12 @@ const KINDS: [Kind; 2] = [
         start: postgres,
     },
     Kind { package: "martlet-redis", variable: "MARTLET_TEST_REDIS_URL", apt: "redis-server", start: redis },
+    Kind {
+        package: "martlet-redis",
+        variable: "MARTLET_TEST_REDIS_CLUSTER_URL",
+        apt: "redis-server",
+        start: redis_cluster,
+    },
 ];
 
 /// A server that runs until this is dropped.
@@ -36,6 +42,8 @@ pub(crate) struct Server {
     pid: u32,
     folder: PathBuf,
     url: String,
+    /// Others that end with it.
+    _with: Vec<Server>,
 }
 
 impl Drop for Server {
@@ -239,12 +247,44 @@ fn postgres() -> Result<Server, String> {
         let id = fs::read_to_string(data.join("postmaster.pid")).ok();
         let pid = id.and_then(|text| text.lines().next()?.trim().parse().ok()).unwrap_or_else(|| child.id());
         let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
-        let server = Server { child, pid, folder, url };
+        let server = Server { child, pid, folder, url, _with: Vec::new() };
         ready.map(|()| server).map_err(|reason| format!("PostgreSQL: {reason}"))
     })
 }
 
 fn redis() -> Result<Server, String> {
+    redis_with(&[])
+}
+
+/// Three nodes that share the slots.
+fn redis_cluster() -> Result<Server, String> {
+    let node = || {
+        let bus = free_port()?.to_string();
+        redis_with(&["--cluster-enabled", "yes", "--cluster-port", &bus])
+    };
+    let (mut first, others) = (node()?, vec![node()?, node()?]);
+    let nodes: Vec<String> =
+        [&first].into_iter().chain(&others).map(|node| node.url.replace("redis://", "")).collect();
+    output(Command::new("redis-cli").args(["--cluster", "create"]).args(&nodes).arg("--cluster-yes"))?;
+    for node in &nodes {
+        let (host, port) = node.split_once(':').unwrap_or_default();
+        let is_ready = || {
+            let info = output(Command::new("redis-cli").args(["-h", host, "-p", port, "CLUSTER", "INFO"]));
+            info.is_ok_and(|info| info.contains("cluster_state:ok"))
+        };
+        let mut looks = (0..100).map(|look| {
+            pause(if look > 0 { READY / 100 } else { Duration::ZERO });
+            is_ready()
+        });
+        if !looks.any(|ready| ready) {
+            return Err(format!("the Redis cluster is not ready within {READY:?}"));
+        }
+    }
+    first._with = others;
+    Ok(first)
+}
+
+fn redis_with(options: &[&str]) -> Result<Server, String> {
     output(Command::new("redis-server").arg("--version")).map_err(|_| "Redis is not installed".to_owned())?;
     attempt(|port| {
         let folder = folder("redis")?;
@@ -253,6 +293,7 @@ fn redis() -> Result<Server, String> {
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .arg("--dir")
             .arg(&folder)
+            .args(options)
             .stdin(Stdio::null())
             .stdout(log_file(&log)?)
             .stderr(Stdio::null())
@@ -260,7 +301,8 @@ fn redis() -> Result<Server, String> {
             .map_err(|error| format!("Redis does not start: {error}"))?;
         let ready = wait_until_ready(&mut child, port, &log);
         let pid = child.id();
-        let server = Server { child, pid, folder, url: format!("redis://127.0.0.1:{port}") };
+        let url = format!("redis://127.0.0.1:{port}");
+        let server = Server { child, pid, folder, url, _with: Vec::new() };
         ready.map(|()| server).map_err(|reason| format!("Redis: {reason}"))
     })
 }
@@ -326,7 +368,7 @@ mod tests {
         let folder = folder("test").unwrap();
         let child = Command::new("sleep").arg("600").spawn().unwrap();
         let pid = child.id();
-        drop(Server { child, pid, folder: folder.clone(), url: String::new() });
+        drop(Server { child, pid, folder: folder.clone(), url: String::new(), _with: Vec::new() });
         assert!(!folder.exists());
         let alive =
             Command::new("kill").args(["-0", &pid.to_string()]).stderr(Stdio::null()).status().unwrap();

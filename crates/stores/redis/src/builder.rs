@@ -11,6 +11,9 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     pub(crate) replicas: Option<(usize, Duration)>,
     pub(crate) clock: Option<Clock>,
+    /// Other nodes of the cluster.
+    #[cfg(feature = "cluster")]
+    pub(crate) cluster: Option<Vec<String>>,
 }
 
 /// How to open a [`RedisStore`]. Made by [`RedisStore::builder`].
@@ -33,6 +36,8 @@ impl RedisBuilder {
             timeout: Duration::from_secs(10),
             replicas: None,
             clock: None,
+            #[cfg(feature = "cluster")]
+            cluster: None,
         })
     }
 
@@ -54,6 +59,16 @@ impl RedisBuilder {
     /// does not promise that the replica that takes over is one of those.
     pub fn replicas(mut self, count: usize, timeout: Duration) -> Self {
         self.0.replicas = Some((count, timeout));
+        self
+    }
+
+    /// Speaks to a cluster, of which the URL names one node and `more` (URLs too) others to begin with when that one is away. The rest is asked of them.
+    /// All of the store lies on the node that has the slot of its [prefix](Self::prefix); when the slot moves, or the node's replica
+    /// takes over, calls wait for up to two seconds for the new one, and then fail with [`Unavailable`](StoreErrorKind::Unavailable).
+    #[cfg(feature = "cluster")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "cluster")))]
+    pub fn cluster<S: Into<String>>(mut self, more: impl IntoIterator<Item = S>) -> Self {
+        self.0.cluster = Some(more.into_iter().map(Into::into).collect());
         self
     }
 

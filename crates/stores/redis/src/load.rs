@@ -1,11 +1,11 @@
 //! Reading what a group names, and applying what was decided.
 
+use crate::conn::Conn;
 use crate::error::{corrupt, from_redis, is_refusal};
 use crate::keys::Keys;
 use crate::store::Inner;
 use martlet_base::Timestamp;
 use martlet_store::StoreError;
-use redis::aio::ConnectionManager;
 use redis::{Pipeline, Value};
 use std::collections::{BTreeSet, HashMap};
 
@@ -42,42 +42,71 @@ pub(crate) struct Change {
     keys: Vec<String>,
     /// Where a key is among them, from 1.
     places: HashMap<String, usize>,
+    calls: Vec<Call>,
+    /// The last call on a key.
+    last: HashMap<usize, usize>,
+}
+
+struct Call {
+    command: &'static str,
+    place: usize,
     args: Vec<Vec<u8>>,
+}
+
+/// So many arguments can be handed to one command in a script, with room to spare.
+const MOST_ARGS: usize = 4_000;
+
+/// Whether two of them on the same key are one with the arguments of both. A script of few long commands is much quicker.
+fn joins(command: &str) -> bool {
+    matches!(command, "HSET" | "HDEL" | "ZADD" | "ZREM")
 }
 
 impl Change {
     pub(crate) fn new(keys: &Keys) -> Self {
-        let (read, changes, places) = (Vec::new(), BTreeSet::new(), HashMap::new());
-        let mut change = Self { read, changes, keys: Vec::new(), places, args: Vec::new() };
+        let mut change = Self {
+            read: Vec::new(),
+            changes: BTreeSet::new(),
+            keys: Vec::new(),
+            places: HashMap::new(),
+            calls: Vec::new(),
+            last: HashMap::new(),
+        };
         change.place(&keys.sequence);
         change
     }
 
     /// The index of a key as the script counts.
-    fn place(&mut self, key: &str) -> Vec<u8> {
-        let place = self.places.get(key).copied().unwrap_or_else(|| {
+    fn place(&mut self, key: &str) -> usize {
+        self.places.get(key).copied().unwrap_or_else(|| {
             self.keys.push(key.to_owned());
             self.places.insert(key.to_owned(), self.keys.len());
             self.keys.len()
-        });
-        place.to_string().into_bytes()
+        })
     }
 
     /// Is done only while this field of a hash has this value; `None`: while it is not there.
     pub(crate) fn only_while(&mut self, key: &str, field: impl Into<Vec<u8>>, value: Option<Vec<u8>>) {
-        let place = self.place(key);
+        let place = self.place(key).to_string().into_bytes();
         self.read.push([place, field.into(), value.unwrap_or_else(|| b"0".to_vec())]);
     }
 
-    /// One command on one key.
-    pub(crate) fn call<const N: usize>(&mut self, command: &str, key: &str, args: [&[u8]; N]) {
+    /// One command on one key. Commands on the same key are done in their order, those on different ones in any.
+    pub(crate) fn call<const N: usize>(&mut self, command: &'static str, key: &str, args: [&[u8]; N]) {
         let place = self.place(key);
-        self.args.extend([command.into(), place, N.to_string().into_bytes()]);
-        self.args.extend(args.map(<[u8]>::to_vec));
+        let args = args.map(<[u8]>::to_vec);
+        match self.last.get(&place).map(|last| &mut self.calls[*last]) {
+            Some(last) if last.command == command && joins(command) && last.args.len() + N <= MOST_ARGS => {
+                last.args.extend(args);
+            }
+            _ => {
+                self.last.insert(place, self.calls.len());
+                self.calls.push(Call { command, place, args: args.into() });
+            }
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.args.is_empty()
+        self.calls.is_empty()
     }
 }
 
@@ -101,8 +130,11 @@ pub(crate) async fn apply(inner: &Inner, change: &Change) -> Result<Applied, Sto
     for counter in &change.changes {
         invocation.arg(counter);
     }
-    for arg in &change.args {
-        invocation.arg(&arg[..]);
+    for call in &change.calls {
+        invocation.arg(call.command).arg(call.place).arg(call.args.len());
+        for arg in &call.args {
+            invocation.arg(&arg[..]);
+        }
     }
     let failed = |error: redis::RedisError| {
         let told = from_redis("cannot write", &error);
@@ -131,7 +163,7 @@ pub(crate) fn script() -> redis::Script {
 }
 
 /// Asks all of it at one point in time.
-pub(crate) async fn ask(conn: &ConnectionManager, pipe: &Pipeline) -> Result<Vec<Value>, StoreError> {
+pub(crate) async fn ask(conn: &Conn, pipe: &Pipeline) -> Result<Vec<Value>, StoreError> {
     let mut conn = conn.clone();
     pipe.query_async(&mut conn).await.map_err(|error| from_redis("cannot read", &error).not_applied())
 }

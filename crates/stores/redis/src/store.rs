@@ -1,4 +1,5 @@
 use crate::builder::{RedisBuilder, Settings};
+use crate::conn::Conn;
 use crate::error::{closed, corrupt, from_redis};
 use crate::group::{self, Job, Work};
 use crate::keys::Keys;
@@ -16,7 +17,6 @@ use martlet_store::{
     QueueName, Received, Record, Store, StoreError, StoreErrorKind, WriteBatch, check_owner,
 };
 use redis::Value;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -47,7 +47,7 @@ struct Handle {
 }
 
 pub(crate) struct Inner {
-    pub(crate) conn: ConnectionManager,
+    pub(crate) conn: Conn,
     pub(crate) keys: Keys,
     pub(crate) apply: redis::Script,
     pub(crate) take: redis::Script,
@@ -98,13 +98,7 @@ impl RedisStore {
     pub(crate) async fn start(settings: Settings) -> Result<Self, StoreError> {
         let invalid = |error: redis::RedisError| StoreError::new(StoreErrorKind::Invalid, error.to_string());
         let client = redis::Client::open(settings.url.as_str()).map_err(invalid)?;
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(3)
-            .set_max_delay(Duration::from_secs(1))
-            .set_connection_timeout(Some(settings.timeout))
-            .set_response_timeout(Some(settings.timeout));
-        let failed = |error: redis::RedisError| from_redis("cannot connect", &error).not_applied();
-        let conn = ConnectionManager::new_with_config(client.clone(), config).await.map_err(failed)?;
+        let conn = Conn::open(&client, &settings).await?;
         refuse_eviction(conn.clone()).await?;
         let inner = Arc::new(Inner {
             conn,
@@ -169,8 +163,8 @@ impl RedisStore {
 }
 
 /// A server that evicts keys would lose state without a word.
-async fn refuse_eviction(mut conn: ConnectionManager) -> Result<(), StoreError> {
-    let config = async |conn: &mut ConnectionManager, name: &str| -> Option<String> {
+async fn refuse_eviction(mut conn: Conn) -> Result<(), StoreError> {
+    let config = async |conn: &mut Conn, name: &str| -> Option<String> {
         // Where the configuration may not be read, it is believed to be right.
         let found: Result<Vec<String>, _> = redis::cmd("CONFIG").arg("GET").arg(name).query_async(conn).await;
         found.ok()?.pop()

@@ -1,8 +1,10 @@
-//! The suite of the contract, and what only Redis can get wrong. `MARTLET_TEST_REDIS_URL` names a server whose keys may be used at
-//! will; `cargo xtask test` starts one.
+//! The suite of the contract, and what only Redis can get wrong. `MARTLET_TEST_REDIS_URL` names a server, and `MARTLET_TEST_REDIS_CLUSTER_URL` a node
+//! of a cluster, whose keys may be used at will; `cargo xtask test` starts them.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod conformance;
 mod crash;
 mod own;
@@ -14,9 +16,19 @@ use std::sync::Mutex;
 
 /// The server under test, or `None` after saying that the test is skipped.
 fn url() -> Option<String> {
-    let url = std::env::var("MARTLET_TEST_REDIS_URL").ok().filter(|url| !url.is_empty());
+    variable("MARTLET_TEST_REDIS_URL")
+}
+
+/// A node of the cluster under test.
+#[cfg(feature = "cluster")]
+fn cluster_url() -> Option<String> {
+    variable("MARTLET_TEST_REDIS_CLUSTER_URL")
+}
+
+fn variable(name: &str) -> Option<String> {
+    let url = std::env::var(name).ok().filter(|url| !url.is_empty());
     if url.is_none() {
-        skip("MARTLET_TEST_REDIS_URL is not set (`cargo xtask test` starts a server)");
+        skip(&format!("{name} is not set (`cargo xtask test` starts a server)"));
     }
     url
 }

@@ -77,6 +77,19 @@ impl Server {
         Some(server)
     }
 
+    /// A node of a cluster that is still to be made.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn node() -> Self {
+        let bus = free_port().to_string();
+        let options = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"];
+        Self::new(&options).unwrap()
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
