@@ -170,7 +170,7 @@ impl Call {
         self
     }
 
-    /// Does not read from the cache; the answer still refreshes it.
+    /// Does not read from the cache; the answer still refreshes it. It joins no request that began before.
     pub const fn fresh(mut self) -> Self {
         self.fresh = true;
         self

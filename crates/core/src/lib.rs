@@ -3,6 +3,7 @@
 
 mod body;
 mod bulk;
+mod cache;
 mod call;
 mod client;
 mod credential;
@@ -17,6 +18,7 @@ mod transport;
 
 pub use body::Body;
 pub use bulk::{Bulk, BulkLimits, BulkOutcome, BulkWriter};
+pub use cache::{CacheForward, CacheRule, CacheStatus};
 pub use call::{Call, IdempotencyKey};
 pub use client::{ApiClient, CheckReport, Client, ClientBuilder, SharedState, StoreQuota};
 pub use credential::{
@@ -25,7 +27,7 @@ pub use credential::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use layer::{Layer, Next};
-pub use operation::{CacheRule, Idempotency, KeyStyle, Operation, Verb};
+pub use operation::{Idempotency, KeyStyle, Operation, Verb};
 pub use pager::{Cursor, Extent, Page, Pager, Pages, Paging, Position};
 pub use platform::{Descriptor, LimitSpec, Platform, QuotaUpdate, VendorFault, Verdict};
 pub use request::{CallContext, Request};

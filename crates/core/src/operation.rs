@@ -1,4 +1,4 @@
-use std::time::Duration;
+use crate::CacheRule;
 
 /// The HTTP method of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,21 +57,6 @@ pub enum KeyStyle {
     BodyField(&'static str),
 }
 
-/// Whether answers of an operation may be served from the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CacheRule {
-    /// Never (the default).
-    Never,
-    /// For `ttl`, or until a successful operation that [invalidates](Operation::invalidates) `tag`.
-    For {
-        /// How long an answer is fresh.
-        ttl: Duration,
-        /// The reference data it belongs to: `contact-properties`.
-        tag: &'static str,
-    },
-}
-
 /// One endpoint of a platform: facts that never change, in one constant.
 ///
 /// ```
@@ -89,7 +74,7 @@ pub struct Operation {
     idempotency: Idempotency,
     cost: u32,
     quota: Option<&'static str>,
-    cache: CacheRule,
+    cache: Option<CacheRule>,
     invalidates: Option<&'static str>,
     sensitive: bool,
     requires_key: bool,
@@ -115,7 +100,7 @@ impl Operation {
             idempotency,
             cost: 1,
             quota: None,
-            cache: CacheRule::Never,
+            cache: None,
             invalidates: None,
             sensitive: false,
             requires_key: false,
@@ -173,10 +158,10 @@ impl Operation {
         self
     }
 
-    /// Lets answers be served from the cache.
+    /// Lets answers be served from the cache; never unless said.
     #[must_use]
     pub const fn cacheable(mut self, rule: CacheRule) -> Self {
-        self.cache = rule;
+        self.cache = Some(rule);
         self
     }
 
@@ -244,9 +229,9 @@ impl Operation {
         self.quota
     }
 
-    /// Whether answers may be cached.
+    /// By which rule answers may be served from the cache.
     #[must_use]
-    pub const fn get_cache(&self) -> CacheRule {
+    pub const fn get_cache(&self) -> Option<CacheRule> {
         self.cache
     }
 

@@ -48,7 +48,12 @@ pub struct CallContext {
 impl CallContext {
     /// For a second attempt beside the first: what it costs counts for the same call, whether it was sent is its own.
     pub(crate) fn beside(&self) -> Arc<Self> {
-        Arc::new(Self {
+        let cost = Arc::clone(&self.effort.cost);
+        Arc::new(self.with_effort(Effort { cost, sent: AtomicBool::new(false) }))
+    }
+
+    fn with_effort(&self, effort: Effort) -> Self {
+        Self {
             platform: Arc::clone(&self.platform),
             connection: self.connection.clone(),
             operation: self.operation,
@@ -59,8 +64,8 @@ impl CallContext {
             priority: self.priority,
             fingerprint: self.fingerprint.clone(),
             reexecute: self.reexecute,
-            effort: Effort { cost: Arc::clone(&self.effort.cost), sent: AtomicBool::new(false) },
-        })
+            effort,
+        }
     }
 }
 
@@ -142,6 +147,14 @@ impl Request {
     pub(crate) fn beside(&self, attempt: u32) -> Self {
         let mut copy = self.for_attempt(attempt);
         copy.0.context = self.0.context.beside();
+        copy
+    }
+
+    /// The same for nobody in particular: it has a time of its own, and what it costs is no call's.
+    pub(crate) fn in_background(&self, now: Moment, deadline: Deadline) -> Self {
+        let mut copy = self.clone();
+        let context = self.0.context.with_effort(Effort::default());
+        copy.0.context = Arc::new(CallContext { deadline, started: now, ..context });
         copy
     }
 

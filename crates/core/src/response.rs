@@ -1,4 +1,4 @@
-use crate::{CallContext, Error, ErrorKind, QuotaUpdate, Result};
+use crate::{CacheStatus, CallContext, Error, ErrorKind, QuotaUpdate, Result};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
@@ -25,7 +25,7 @@ struct Parts {
 pub struct ResponseMeta {
     /// The vendor's request id, if it sent one.
     pub request_id: Option<String>,
-    /// Attempts made; 0 when it came from the cache.
+    /// Attempts made; 0 when it came from the cache without asking.
     pub attempts: u32,
     /// From the start of the call to its end, waits included.
     pub elapsed: Duration,
@@ -33,8 +33,10 @@ pub struct ResponseMeta {
     pub quota_wait: Duration,
     /// What the platform said about the account's quota.
     pub quota: Vec<QuotaUpdate>,
-    /// Whether it came from the cache.
+    /// Whether its body came from the cache: a hit, one that the platform confirmed, or a stale one in place of an error.
     pub from_cache: bool,
+    /// What the cache did; `None` where the operation has no [rule](crate::CacheRule) or a layer answered.
+    pub cache: Option<CacheStatus>,
 }
 
 impl Response {
@@ -113,6 +115,14 @@ impl Response {
 
     pub(crate) fn meta_mut(&mut self) -> &mut ResponseMeta {
         &mut self.0.meta
+    }
+
+    pub(crate) fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.0.headers
+    }
+
+    pub(crate) fn set_context(&mut self, context: Arc<CallContext>) {
+        self.0.context = context;
     }
 
     /// What is known about the call it answers.

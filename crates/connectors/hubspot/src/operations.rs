@@ -112,25 +112,26 @@ object_operations!(deals, "Deals.");
 
 pub use contacts::{ARCHIVE, BATCH_ARCHIVE, BATCH_READ, BATCH_UPSERT, CREATE, GET, LIST, SEARCH, UPDATE};
 
-/// How long the definitions of properties are kept in the cache.
-const REFERENCE_TTL: Duration = Duration::from_secs(300);
+/// Reference data. What the platform says about caching is unconfirmed; it is not made to be asked for each record.
+const fn reference(tag: &'static str) -> CacheRule {
+    CacheRule::reference_data(Duration::from_secs(300), tag).ignoring_headers()
+}
 
 /// The definitions of the properties of objects: reference data.
 pub mod properties {
-    use super::{CacheRule, Idempotency, Operation, REFERENCE_TTL};
+    use super::{Idempotency, Operation, reference};
 
     /// The cache tag of definitions, of all types of objects: a new property makes them stale.
     pub const TAG: &str = "hubspot-properties";
 
-    const CACHED: CacheRule = CacheRule::For { ttl: REFERENCE_TTL, tag: TAG };
-
-    /// All properties of a type of objects. Kept for five minutes, or until one is created here.
+    /// All properties of a type of objects. Reference data, until one is created here.
     pub const LIST: Operation =
-        Operation::get("properties.list", "/crm/{version}/properties/{objectType}").cacheable(CACHED);
+        Operation::get("properties.list", "/crm/{version}/properties/{objectType}").cacheable(reference(TAG));
 
-    /// One property of a type of objects. Kept as long.
+    /// One property of a type of objects. Reference data as well.
     pub const GET: Operation =
-        Operation::get("properties.get", "/crm/{version}/properties/{objectType}/{name}").cacheable(CACHED);
+        Operation::get("properties.get", "/crm/{version}/properties/{objectType}/{name}")
+            .cacheable(reference(TAG));
 
     /// A new property. Sent twice it fails the second time: nothing tells whether it was there before.
     pub const CREATE: Operation =
@@ -168,14 +169,18 @@ pub mod associations {
 
 /// Lists of objects, and who is on them.
 pub mod lists {
-    use super::{Idempotency, Operation};
+    use super::{Idempotency, Operation, reference};
+
+    /// The cache tag of lists, without who is on them.
+    pub const TAG: &str = "hubspot-lists";
 
     /// Lists by a part of their name. A POST that changes nothing.
     pub const SEARCH: Operation =
         Operation::post("lists.search", "/crm/{version}/lists/search").idempotency(Idempotency::Safe);
 
-    /// One list.
-    pub const GET: Operation = Operation::get("lists.get", "/crm/{version}/lists/{listId}");
+    /// One list. Reference data.
+    pub const GET: Operation =
+        Operation::get("lists.get", "/crm/{version}/lists/{listId}").cacheable(reference(TAG));
 
     /// One page of the objects on a list.
     pub const MEMBERSHIPS: Operation =

@@ -8,6 +8,10 @@ use std::time::Duration;
 /// What cached merge fields are known by; see `martlet_core::Client::invalidate`.
 pub const MERGE_FIELDS_TAG: &str = "merge_fields";
 
+/// What the platform says about caching is unconfirmed; it is not made to be asked for each record.
+const REFERENCE: CacheRule =
+    CacheRule::reference_data(Duration::from_secs(300), MERGE_FIELDS_TAG).ignoring_headers();
+
 /// Says that the platform is there and the credential works.
 pub const PING: Operation = Operation::get("ping.get", "/{version}/ping");
 
@@ -17,10 +21,9 @@ pub const AUDIENCES_LIST: Operation = Operation::get("audiences.list", "/{versio
 /// Reads one audience.
 pub const AUDIENCES_GET: Operation = Operation::get("audiences.get", "/{version}/lists/{list_id}");
 
-/// Lists the merge fields (custom fields) of an audience. Reference data: kept for five minutes.
+/// Lists the merge fields (custom fields) of an audience. Reference data, until one is changed here.
 pub const MERGE_FIELDS_LIST: Operation =
-    Operation::get("merge_fields.list", "/{version}/lists/{list_id}/merge-fields")
-        .cacheable(CacheRule::For { ttl: Duration::from_secs(300), tag: MERGE_FIELDS_TAG });
+    Operation::get("merge_fields.list", "/{version}/lists/{list_id}/merge-fields").cacheable(REFERENCE);
 
 /// Reads one merge field.
 pub const MERGE_FIELDS_GET: Operation =

@@ -7,7 +7,7 @@ use serde_json::json;
 use std::collections::HashSet;
 use std::time::Duration;
 
-const RULE: CacheRule = CacheRule::For { ttl: secs(60), tag: "fields" };
+const RULE: CacheRule = CacheRule::new(secs(60), "fields");
 const FIELDS: Operation = Operation::get("fields.list", "/v1/fields").cacheable(RULE);
 const SEARCH: Operation =
     Operation::post("fields.search", "/v1/search").idempotency(Idempotency::Safe).cacheable(RULE);

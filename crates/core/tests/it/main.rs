@@ -11,6 +11,7 @@ mod credentials;
 mod descriptor;
 mod docs;
 mod hedge;
+mod http_cache;
 mod idempotency;
 mod layers;
 mod pager;

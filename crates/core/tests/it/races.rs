@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const FIELDS: Operation =
-    Operation::get("fields.list", "/v1/fields").cacheable(CacheRule::For { ttl: secs(60), tag: "fields" });
+    Operation::get("fields.list", "/v1/fields").cacheable(CacheRule::new(secs(60), "fields"));
 
 const LIST: Operation = Operation::get("things.list", "/v1/things");
 

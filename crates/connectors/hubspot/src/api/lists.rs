@@ -59,12 +59,25 @@ impl Lists {
         Pager::offset(Arc::clone(&self.api), operations::SEARCH, filter, Self::FOUND, call, read)
     }
 
-    /// One list by its id.
+    /// One list by its id. [Reference data](martlet_core::CacheRule::reference_data): fresh for five minutes, and renewed in the
+    /// background after that.
     ///
     /// # Errors
     /// [`NotFound`](martlet_core::ErrorKind::NotFound) when there is none, or what kept it from being read.
     pub async fn get(&self, id: &str) -> Result<List> {
-        let one: One = self.api.execute(Call::new(operations::GET).path("listId", id)).await?.json()?;
+        self.read(Call::new(operations::GET).path("listId", id)).await
+    }
+
+    /// The same, asked for anew: somebody may have changed it in HubSpot.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_fresh(&self, id: &str) -> Result<List> {
+        self.read(Call::new(operations::GET).path("listId", id).fresh()).await
+    }
+
+    async fn read(&self, call: Call) -> Result<List> {
+        let one: One = self.api.execute(call).await?.json()?;
         Ok(one.list)
     }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 /// The properties that one type of objects has, the account's own ones included.
 /// From [`HubSpot::properties`](crate::HubSpot::properties).
 ///
-/// They are reference data: answers are kept for five minutes, or until a property is created through the same client.
+/// They are [reference data](martlet_core::CacheRule::reference_data): answers are fresh for five minutes, or until a property is
+/// created through the same client, and are renewed in the background after that.
 ///
 /// [CRM API, properties](https://developers.hubspot.com/docs/api/crm/properties), version 3.
 #[derive(Clone)]

@@ -122,8 +122,17 @@ async fn lists_are_found_by_name_and_read_by_id() {
     assert!(gold.len() == 1 && gold[0].name == "Gold customers" && !gold[0].is_writable());
     let same = world.clock.drive(lists.get(&gold[0].id)).await.unwrap();
     assert_eq!(same, gold[0]);
-    let error = world.clock.drive(lists.get("9999")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let requests = || world.sim.stats().requests;
+    for _ in 0..2 {
+        let error = world.clock.drive(lists.get("9999")).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), requests()),
+            (ErrorKind::NotFound, 5),
+            "it is reference data, that it is not there too"
+        );
+    }
+    assert_eq!((world.clock.drive(lists.get(&same.id)).await.unwrap(), requests()), (same.clone(), 5));
+    assert_eq!((world.clock.drive(lists.get_fresh(&same.id)).await.unwrap(), requests()), (same, 6));
 
     let scripted = Scripted::new();
     scripted.on(&operations::lists::GET).reply(200).body(include_str!("../../fixtures/list.json"));

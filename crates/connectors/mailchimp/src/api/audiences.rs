@@ -56,8 +56,9 @@ impl AudienceApi {
         self.api.execute(call).await?.json()
     }
 
-    /// Lists its merge fields. The address is not among them. They are reference data: answers are kept for five minutes, or
-    /// until a change through the same client.
+    /// Lists its merge fields. The address is not among them. They are
+    /// [reference data](martlet_core::CacheRule::reference_data): answers are fresh for five minutes, or until a change through
+    /// the same client, and are renewed in the background after that.
     pub fn merge_fields(&self) -> Pager<MergeField> {
         self.list_merge_fields(self.call(operations::MERGE_FIELDS_LIST))
     }

@@ -4,7 +4,7 @@ use super::{Answer, Sample, Subject, Tested, World};
 use crate::RecordedRequest;
 use http::header;
 use martlet_base::Delivery;
-use martlet_core::{CacheRule, Idempotency, KeyStyle, TransportErrorKind, Verb};
+use martlet_core::{Idempotency, KeyStyle, TransportErrorKind, Verb};
 use serde_json::Value;
 
 /// User agent, accepted type, the platform's own headers, and a content type for every body.
@@ -79,7 +79,7 @@ fn at_first<C: Tested>(subject: &Subject<C>, sample: &Sample<C>, delivery: Deliv
 }
 
 pub(super) fn is_cached<C>(sample: &Sample<C>) -> bool {
-    sample.operation.get_cache() != CacheRule::Never
+    sample.operation.get_cache().is_some()
 }
 
 const fn may_be_repeated(idempotency: Idempotency) -> bool {

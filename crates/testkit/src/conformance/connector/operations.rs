@@ -1,7 +1,7 @@
 //! The table of operations and the platform's facts.
 
 use super::{Subject, Tested, World};
-use martlet_core::{CacheRule, Idempotency, LimitSpec, Operation, Verb};
+use martlet_core::{Idempotency, LimitSpec, Operation, Verb};
 use std::collections::HashSet;
 
 /// The base address is https, and the check operation is one of the table that can be called without arguments.
@@ -120,7 +120,7 @@ pub async fn buckets_and_tags_are_not_misspelt<C: Tested>(subject: Subject<C>) {
 }
 
 fn tag(operation: &Operation) -> Option<&'static str> {
-    if let CacheRule::For { tag, .. } = operation.get_cache() { Some(tag) } else { None }
+    operation.get_cache().map(|rule| rule.tag())
 }
 
 /// What is not in the table cannot be found by its users.
