@@ -1,10 +1,13 @@
 //! The suite for connectors, tested: one that keeps every promise passes, and each that breaks one is found.
 
+use async_trait::async_trait;
 use http::{HeaderName, HeaderValue};
+use martlet_core::resilience::RetryPolicy;
 use martlet_core::{
-    ApiClient, Call, Client, Credential, CredentialSource, Descriptor, ErrorKind, Idempotency, KeyStyle,
-    LimitSpec, Operation, Pager, Platform, Response, Result, VendorFault, Verdict,
+    ApiClient, Call, Client, Credential, CredentialSource, Descriptor, ErrorKind, Idempotency,
+    IdempotencyKey, KeyStyle, LimitSpec, Operation, Pager, Platform, Response, Result, VendorFault, Verdict,
 };
+use martlet_core::{BodyStream, SendContext, Transport, TransportError, WireRequest};
 use martlet_testkit::conformance::connector::{self, PageSpec, Setup, Subject};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -48,6 +51,30 @@ enum Flaw {
     Detached,
     /// Trusts that an error has a body.
     Panics,
+    /// Speaks another version of the API than the platform's facts say.
+    OtherVersion,
+    /// Sends the token a second time, in a header of its own.
+    Unmarked,
+    /// Sends what must not be repeated again by itself.
+    OwnRetry,
+    /// Tries nothing again.
+    NoRetry,
+    /// Comes back before the platform wants it to.
+    Impatient,
+    /// Pays everything under one key.
+    OneKey,
+    /// Does not look at what was answered.
+    Deaf,
+    /// Makes a client for each call.
+    ClientPerCall,
+    /// Reads one page.
+    OnePage,
+    /// Has a filter that no second pager has.
+    OddFilter,
+    /// Asks for the first page for ever.
+    NoOffset,
+    /// Sends a page's request to another endpoint.
+    OtherEndpoint,
 }
 
 #[derive(Debug)]
@@ -87,11 +114,29 @@ impl Platform for AcmePlatform {
     }
 }
 
+/// Hides from the client what the platform asks for.
+#[derive(Debug)]
+struct Impatient(Arc<dyn Transport>);
+
+#[async_trait]
+impl Transport for Impatient {
+    async fn send(
+        &self,
+        request: WireRequest,
+        cx: &SendContext,
+    ) -> std::result::Result<http::Response<BodyStream>, TransportError> {
+        let mut response = self.0.send(request, cx).await?;
+        response.headers_mut().remove("retry-after");
+        Ok(response)
+    }
+}
+
 #[derive(Clone)]
 struct Acme {
     client: Client,
     flaw: Flaw,
     token: String,
+    again: Arc<dyn Fn() -> Client + Send + Sync>,
 }
 
 impl std::fmt::Debug for Acme {
@@ -121,7 +166,14 @@ struct Page {
 }
 
 impl Acme {
-    fn new(setup: &Setup, flaw: Flaw, credentials: impl CredentialSource) -> Result<Self> {
+    fn new(setup: &Setup, flaw: Flaw, credentials: impl CredentialSource + Clone) -> Result<Self> {
+        let given = setup.clone();
+        let again = move || Self::client(&given, flaw, credentials.clone()).unwrap();
+        let (client, again) = (again(), Arc::new(again));
+        Ok(Self { client, flaw, token: setup.secret(), again })
+    }
+
+    fn client(setup: &Setup, flaw: Flaw, credentials: impl CredentialSource) -> Result<Client> {
         let mut facts = Descriptor::new("acme", "https://api.acme.example")?
             .version("v2")
             .check(LIST)
@@ -138,14 +190,18 @@ impl Acme {
         if flaw == Flaw::Greedy {
             builder = builder.limit(LimitSpec::new(LimitSpec::DEFAULT)).limit(LimitSpec::new("reads"));
         }
-        let client = builder
-            .shared_transport(setup.transport())
+        if flaw == Flaw::NoRetry {
+            builder = builder.retry(RetryPolicy::builder().max_retries(0).build().unwrap());
+        }
+        let transport: Arc<dyn Transport> =
+            if flaw == Flaw::Impatient { Arc::new(Impatient(setup.transport())) } else { setup.transport() };
+        builder
+            .shared_transport(transport)
             .clock(setup.clock())
             .rng(setup.rng())
             .observer(setup.observer())
             .credentials(credentials)
-            .build()?;
-        Ok(Self { client, flaw, token: setup.secret() })
+            .build()
     }
 
     fn api(&self) -> Arc<dyn ApiClient> {
@@ -158,7 +214,22 @@ impl Acme {
             let call = async move { client.execute(Call::new(GET).path("id", id)).await };
             return tokio::spawn(call).await.unwrap().map(|_| 7);
         }
-        let response = self.client.execute(Call::new(GET).path("id", id)).await?;
+        let call = Call::new(GET).path("id", id);
+        let call = match self.flaw {
+            Flaw::OtherVersion => {
+                call.header(HeaderName::from_static("acme-version"), HeaderValue::from_static("2020-01"))
+            }
+            Flaw::Unmarked => {
+                let token = HeaderValue::try_from(self.token.as_str()).unwrap();
+                call.header(HeaderName::from_static("x-token"), token)
+            }
+            _ => call,
+        };
+        let client = if self.flaw == Flaw::ClientPerCall { (self.again)() } else { self.client.clone() };
+        let response = client.execute(call).await?;
+        if self.flaw == Flaw::Deaf {
+            return Ok(id);
+        }
         if self.flaw == Flaw::TwoCalls {
             self.client.execute(Call::new(GET).path("id", id)).await?;
         }
@@ -173,13 +244,34 @@ impl Acme {
         response.json::<Thing>().map(|thing| thing.id)
     }
 
+    async fn pay(self) -> Result<Thing> {
+        let mut call = Call::new(PAY).json(&json!({ "amount": 1 }));
+        if self.flaw == Flaw::OneKey {
+            call = call.idempotency_key(IdempotencyKey::new("the-key")?);
+        }
+        self.client.execute(call).await?.json()
+    }
+
+    async fn mail(self) -> Result<Response> {
+        let mail = || self.client.execute(Call::new(MAIL).json(&json!({ "to": 7 })));
+        match mail().await {
+            Err(_) if self.flaw == Flaw::OwnRetry => mail().await,
+            result => result,
+        }
+    }
+
     fn list(&self) -> Pager<Thing> {
         let flaw = self.flaw;
         let call = move |token: Option<&str>| match (token, flaw) {
             (Some(token), Flaw::RawToken) => Call::new(LIST).query("after", token.replace(' ', "+")),
             (token, _) => Call::new(LIST).query("limit", 2).query_opt("after", token),
         };
-        Pager::token(self.api(), LIST, "all", call, move |response| {
+        let filter =
+            if flaw == Flaw::OddFilter { format!("{:p}", Box::leak(Box::new(0))) } else { "all".to_owned() };
+        Pager::token(self.api(), LIST, filter, call, move |response| {
+            if flaw == Flaw::OnePage {
+                return response.json().map(|page: Page| (page.things, None));
+            }
             if flaw == Flaw::SilentEnd {
                 let page: Page = response.json().unwrap_or(Page { things: Vec::new(), next: None });
                 return Ok((page.things, page.next));
@@ -191,12 +283,17 @@ impl Acme {
     }
 
     fn search(&self) -> Pager<Thing> {
+        let flaw = self.flaw;
         Pager::offset(
             self.api(),
             SEARCH,
             "all",
             2,
-            |offset, limit| Call::new(SEARCH).json(&json!({ "offset": offset, "limit": limit })),
+            move |offset, limit| {
+                let offset = if flaw == Flaw::NoOffset { 0 } else { offset };
+                let operation = if flaw == Flaw::OtherEndpoint { MAIL } else { SEARCH };
+                Call::new(operation).json(&json!({ "offset": offset, "limit": limit }))
+            },
             |response| response.json().map(|page: Page| (page.things, None)),
         )
     }
@@ -214,9 +311,8 @@ fn subject(flaw: Flaw) -> Subject<Acme> {
         .sample(LIST, 200, json!({ "things": [{ "id": 1 }], "next": null }), |acme| async move {
             acme.list().collect().await
         })
-        .sample(PAY, 201, json!({ "id": 8 }), |acme| async move {
-            acme.client.execute(Call::new(PAY).json(&json!({ "amount": 1 }))).await?.json::<Thing>()
-        })
+        .sample(PAY, 201, json!({ "id": 8 }), Acme::pay)
+        .sample(MAIL, 202, json!(null), Acme::mail)
         .failure(422, json!({ "code": "already_paid" }), ErrorKind::Conflict)
         .failure(500, json!(null), ErrorKind::Server)
         .token_list(LIST, Acme::list, page)
@@ -270,6 +366,22 @@ found! {
     a_broken_quota_is_found: Greedy, no_quota_is_exceeded, "more than";
     too_many_at_once_are_found: Greedy, no_more_requests_are_under_way_than_allowed, "were under way at once";
     a_call_that_outlives_its_drop_is_found: Detached, a_dropped_call_leaks_nothing, "left its exchange open";
+    a_second_version_is_found: OtherVersion, requests_carry_the_standard_headers, "changes the platform's acme-version";
+    a_token_beside_the_credential_is_found: Unmarked, the_credential_is_marked_and_in_no_path, "holds the credential and is not marked";
+    a_retry_of_what_is_unsafe_is_found: OwnRetry, a_lost_answer_is_asked_for_again_only_where_that_is_safe, "left: (2, Unknown)";
+    a_lost_answer_that_is_not_asked_for_again_is_found: NoRetry, a_lost_answer_is_asked_for_again_only_where_that_is_safe, "may be repeated and was not";
+    a_request_that_is_not_sent_again_is_found: NoRetry, what_was_never_sent_is_sent_again, "was not tried again";
+    one_key_for_everything_is_found: OneKey, all_attempts_are_the_same_request_under_one_key, "uses one key for two calls";
+    an_answer_that_nobody_looks_at_is_found: Deaf, a_page_that_is_no_json_is_no_success, "for its answer";
+    a_429_that_ends_the_call_is_found: NoRetry, a_pause_that_is_asked_for_is_kept, "does not outlast a 429";
+    a_pause_that_is_cut_short_is_found: Impatient, a_pause_that_is_asked_for_is_kept, "was told to wait 7 s and waited";
+    a_token_for_each_call_is_found: ClientPerCall, fifty_calls_renew_a_refused_token_once, "one token at first and one more";
+    a_list_of_one_page_is_found: OnePage, a_list_is_read_to_its_end, "other than the five items";
+    a_page_of_another_endpoint_is_found: OtherEndpoint, a_list_is_read_to_its_end, "another operation was used";
+    a_filter_that_changes_is_found: OddFilter, a_list_goes_on_from_every_cursor, "the list's own cursor";
+    a_filter_that_changes_is_found_after_a_failure: OddFilter, a_page_that_failed_is_read_again, "the list's own cursor";
+    a_cursor_that_fits_nowhere_is_found: OddFilter, a_cursor_of_another_list_is_refused, "refuses its own cursor";
+    a_list_that_stands_still_is_found: NoOffset, a_list_that_repeats_itself_ends, "asks for the same page again and again";
     a_call_that_is_two_is_found: TwoCalls, samples_make_one_request_and_read_its_answer, "other than one request";
 }
 
@@ -301,12 +413,26 @@ async fn a_crippled_path_is_found() {
 
 #[tokio::test]
 #[should_panic(expected = "is not in the table")]
+async fn a_sample_outside_the_table_is_found() {
+    let subject = with_table(&[LIST]).sample(GET, 200, json!({ "id": 7 }), |acme| acme.get(7));
+    connector::samples_are_of_the_table(subject).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "NotFound")]
+async fn a_failure_of_another_kind_is_found() {
+    let subject = subject(Flaw::None).failure(404, json!(null), ErrorKind::Conflict);
+    connector::documented_failures_have_their_kind(subject).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "is not in the table")]
 async fn a_check_outside_the_table_is_found() {
     connector::the_platform_is_described(with_table(&[GET])).await;
 }
 
 #[tokio::test]
-#[should_panic(expected = "add a Subject::sample for things.search, mails.send")]
+#[should_panic(expected = "add a Subject::sample for things.search")]
 async fn an_operation_without_a_sample_is_found() {
     connector::every_operation_has_a_sample(subject(Flaw::None)).await;
 }
