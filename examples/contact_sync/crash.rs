@@ -14,7 +14,7 @@ pub(crate) struct CrashAfter<D> {
 
 const ANSWERS: &str = "answers";
 
-impl<D> CrashAfter<D> {
+impl<D: Sync> CrashAfter<D> {
     async fn count(&self) {
         // The tests of crashes need this counter to be right, so it does not go on without it.
         let before = match self.cells.get(ANSWERS).await {

@@ -125,6 +125,7 @@ impl Cells {
     ///
     /// # Errors
     /// [`StoreErrorKind::Invalid`] when `value` cannot be JSON (a map with other keys than text). See also [`Store::commit`].
+    #[expect(clippy::future_not_send, reason = "it can be sent where `&T` can")]
     pub async fn put_json<T: Serialize + ?Sized>(
         &self,
         name: &str,

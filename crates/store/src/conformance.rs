@@ -149,8 +149,8 @@ fn key(name: &str) -> CellKey {
 async fn poll_and_drop<F: Future>(future: F, times: usize) {
     let mut future = pin!(future);
     for _ in 0..times {
-        let mut cx = Context::from_waker(Waker::noop());
-        if future.as_mut().poll(&mut cx).is_ready() {
+        let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if polled.is_ready() {
             return;
         }
         tokio::task::yield_now().await;

@@ -219,7 +219,7 @@ impl Erasure {
 
 async fn remove_logs(
     store: &dyn Store,
-    matches: impl Fn(&crate::LogInfo) -> bool + Send,
+    matches: impl Fn(&crate::LogInfo) -> bool + Send + Sync,
 ) -> Result<usize, StoreError> {
     let (mut removed, mut after): (usize, Option<LogId>) = (0, None);
     loop {
@@ -238,7 +238,7 @@ async fn remove_messages(
     store: &dyn Store,
     queue: &QueueName,
     state: Option<MessageState>,
-    matches: impl Fn(&QueueItem) -> bool + Send,
+    matches: impl Fn(&QueueItem) -> bool + Send + Sync,
     removed: &mut Removed,
 ) -> Result<(), StoreError> {
     let mut after: Option<MessageId> = None;

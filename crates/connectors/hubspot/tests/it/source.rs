@@ -298,9 +298,9 @@ async fn a_dropped_read_loses_nothing() {
 
 async fn poll_up_to<F: Future>(times: usize, future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     for _ in 0..times {
-        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+        let polled = future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        if let std::task::Poll::Ready(output) = polled {
             return Some(output);
         }
         tokio::task::yield_now().await;

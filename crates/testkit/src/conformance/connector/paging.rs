@@ -229,7 +229,8 @@ pub async fn a_dropped_page_is_read_again<C: Tested>(subject: Subject<C>) {
             {
                 let mut next = pin!(reading.next());
                 for _ in 0..polls {
-                    match next.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    let polled = next.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                    match polled {
                         Poll::Ready(item) => {
                             first = item;
                             break;
