@@ -3,6 +3,8 @@
 
 mod config;
 mod endpoint;
+#[cfg(doctest)]
+mod forbidden;
 mod refresh;
 mod seal;
 mod store;

@@ -5,6 +5,8 @@ mod clock;
 mod connection;
 mod deadline;
 mod fault;
+#[cfg(doctest)]
+mod forbidden;
 mod rng;
 mod signal;
 mod time;

@@ -8,6 +8,8 @@ mod call;
 mod client;
 mod credential;
 mod error;
+#[cfg(doctest)]
+mod forbidden;
 mod layer;
 mod operation;
 mod pager;

@@ -6,6 +6,8 @@ mod backoff;
 mod breaker;
 mod bulkhead;
 mod config;
+#[cfg(doctest)]
+mod forbidden;
 pub mod guide;
 mod hedge;
 pub mod hint;
