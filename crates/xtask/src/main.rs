@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "a command-line program speaks on stdout")]
 
+mod cache_tests;
 mod cargo;
 mod crates;
 mod features;
@@ -26,6 +27,7 @@ cargo xtask COMMAND
                    MARTLET_TEST_REDIS_URL and MARTLET_TEST_REDIS_CLUSTER_URL name others)
   floors           what each package may depend on, and what its manifest must say
   crates           how many crates one connector from the facade compiles, and that they are not too many
+  cache-tests      the suite http-cache-tests against the client's cache: its score, and why tests fail; needs npm
   features [ARGS]  clippy on each published package alone: its default features, none, each feature by itself
   docs [ARGS]      the documentation as docs.rs builds it; a warning is an error
   public-api       what the published packages promise, against the lists in `api/`; `--bless` writes them anew
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         "test" => test::run(&args),
         "floors" => floors::run(),
         "crates" => crates::run(),
+        "cache-tests" => cache_tests::run(&args),
         "features" => features::run(&args),
         "docs" => rustdoc::docs(&args),
         "public-api" => public_api::run(&args),

@@ -118,7 +118,7 @@ fn install(package: &str) -> Result<(), String> {
 }
 
 /// What a command says, or why it failed.
-fn output(command: &mut Command) -> Result<String, String> {
+pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output =
         command.stdin(Stdio::null()).output().map_err(|error| format!("`{name}` does not start: {error}"))?;
@@ -130,7 +130,7 @@ fn output(command: &mut Command) -> Result<String, String> {
 }
 
 /// An empty folder that others may enter.
-fn folder(name: &str) -> Result<PathBuf, String> {
+pub(crate) fn folder(name: &str) -> Result<PathBuf, String> {
     let failed = |error: std::io::Error| format!("cannot make a folder: {error}");
     for n in 0.. {
         let folder = std::env::temp_dir().join(format!("martlet-{name}-{}-{n}", std::process::id()));
@@ -151,13 +151,13 @@ fn folder(name: &str) -> Result<PathBuf, String> {
 }
 
 /// A port that is free now. Somebody may take it before the server does: then it does not come up, and is tried again.
-fn free_port() -> Result<u16, String> {
+pub(crate) fn free_port() -> Result<u16, String> {
     let listener =
         TcpListener::bind(("127.0.0.1", 0)).map_err(|error| format!("no port is free: {error}"))?;
     listener.local_addr().map(|address| address.port()).map_err(|error| format!("no port is free: {error}"))
 }
 
-fn log_file(path: &Path) -> Result<fs::File, String> {
+pub(crate) fn log_file(path: &Path) -> Result<fs::File, String> {
     fs::File::create(path).map_err(|error| format!("cannot make a file: {error}"))
 }
 
@@ -167,7 +167,7 @@ fn pause(time: Duration) {
 }
 
 /// Waits until `child` answers on `port`, and is still alive then: somebody else's server might answer.
-fn wait_until_ready(child: &mut Child, port: u16, log: &Path) -> Result<(), String> {
+pub(crate) fn wait_until_ready(child: &mut Child, port: u16, log: &Path) -> Result<(), String> {
     const STEP: Duration = Duration::from_millis(50);
     for _ in 0..READY.as_millis() / STEP.as_millis() {
         if let Ok(Some(status)) = child.try_wait() {
