@@ -204,18 +204,46 @@ fn every_crate_is_in_the_readme_the_changelog_and_the_page_of_architecture() {
     }
 }
 
+/// The anchors of a page's titles, as GitHub and mdBook make them.
+fn anchors(page: &Path) -> Vec<String> {
+    let text = fs::read_to_string(page).unwrap();
+    let prose: String = text.split("```").step_by(2).collect();
+    let titles = prose.lines().filter(|line| line.starts_with('#'));
+    let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
+    titles
+        .map(|title| {
+            title.trim_start_matches('#').trim().to_lowercase().chars().filter(kept).collect::<String>()
+        })
+        .map(|title| title.replace(' ', "-"))
+        .collect()
+}
+
 #[test]
 fn every_link_between_the_pages_leads_somewhere() {
+    let book = root().join("docs").canonicalize().unwrap();
     let mut pages = Vec::new();
-    files(&root().join("docs"), ".md", &mut pages);
+    files(&book, ".md", &mut pages);
     pages.extend(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|page| root().join(page)));
+    let mut followed = 0;
     for page in pages {
         let text = fs::read_to_string(&page).unwrap();
         // What stands in a block of code is no link.
         let prose: String = text.split("```").step_by(2).collect();
-        for link in prose.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
-            let elsewhere = link.is_empty() || link.starts_with("http");
-            assert!(elsewhere || page.with_file_name(link).exists(), "{} links to {link}", page.display());
+        for link in prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.with_file_name(file) };
+            let target = target.canonicalize();
+            let target = target.unwrap_or_else(|_| panic!("{} links to {link}", page.display()));
+            // A reader of the book has nothing else.
+            let inside = target.starts_with(&book) || !page.starts_with(&book);
+            assert!(inside, "{} links out of the book, to {link}", page.display());
+            let titled = anchor.is_empty() || anchors(&target).iter().any(|title| title == anchor);
+            assert!(titled, "{} links to {link}, and there is no such title", page.display());
+            followed += 1;
         }
     }
+    assert!(followed > 80, "{followed}");
 }
