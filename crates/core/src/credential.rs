@@ -2,7 +2,7 @@
 
 mod cache;
 
-pub(crate) use cache::CredentialCache;
+pub(crate) use cache::{CredentialCache, Current};
 
 use crate::{Error, ErrorKind, WireRequest};
 use async_trait::async_trait;
@@ -10,6 +10,7 @@ use base64::Engine as _;
 use http::{HeaderName, HeaderValue, header};
 use martlet_base::{Clock, ConnectionId, Moment, Recovery};
 use secrecy::{ExposeSecret as _, SecretString};
+use std::borrow::Cow;
 use std::fmt;
 
 /// A text that never appears in `Debug`, is wiped when it is dropped, and has no `Display`.
@@ -119,6 +120,28 @@ impl Credential {
         })?;
         value.set_sensitive(true);
         Ok(Some((name, value)))
+    }
+
+    /// The text without the secret: platforms quote it ("the token abc has expired"). A short one may be a word.
+    pub(crate) fn hidden_in<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        const SHORTEST: usize = 8;
+        let secret = match self {
+            Self::Bearer(secret)
+            | Self::Basic { password: secret, .. }
+            | Self::ApiKey { key: secret, .. } => secret.expose(),
+            Self::None => return text.into(),
+        };
+        let mut text = Cow::Borrowed(text);
+        if secret.len() >= SHORTEST && text.contains(secret) {
+            text = text.replace(secret, "(secret)").into();
+        }
+        if let Self::Basic { user, .. } = self {
+            let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{secret}"));
+            if text.contains(&pair) {
+                text = text.replace(&pair, "(secret)").into();
+            }
+        }
+        text
     }
 }
 

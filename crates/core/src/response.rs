@@ -1,7 +1,9 @@
+use crate::credential::Current;
 use crate::{CacheStatus, CallContext, Error, ErrorKind, QuotaUpdate, Result};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,8 @@ struct Parts {
     body: Bytes,
     context: Arc<CallContext>,
     meta: ResponseMeta,
+    /// What it was asked with: must not be in an error about it.
+    credential: Option<Arc<Current>>,
 }
 
 /// How an answer came about.
@@ -43,7 +47,14 @@ impl Response {
     /// An answer that did not come from a transport: for users' layers that answer by themselves, and for tests.
     #[must_use]
     pub fn new(status: StatusCode, headers: HeaderMap, body: Bytes, context: Arc<CallContext>) -> Self {
-        Self(Box::new(Parts { status, headers, body, context, meta: ResponseMeta::default() }))
+        Self(Box::new(Parts {
+            status,
+            headers,
+            body,
+            context,
+            meta: ResponseMeta::default(),
+            credential: None,
+        }))
     }
 
     /// The HTTP status.
@@ -94,10 +105,11 @@ impl Response {
         })
     }
 
-    /// An error about this answer, with operation, status, request id and attempts filled in.
+    /// An error about this answer, with operation, status, request id and attempts filled in. The credential that the
+    /// platform was asked with is taken out of `message`: some quote it.
     #[must_use]
     pub fn error(&self, kind: ErrorKind, message: impl AsRef<str>) -> Error {
-        let error = Error::new(kind, message)
+        let error = Error::new(kind, self.without_secret(message.as_ref()))
             .with_operation(&self.0.context.platform, self.0.context.operation.name())
             .with_status(self.0.status.as_u16())
             .with_effort(self.0.meta.attempts, self.0.meta.elapsed);
@@ -115,6 +127,14 @@ impl Response {
 
     pub(crate) fn meta_mut(&mut self) -> &mut ResponseMeta {
         &mut self.0.meta
+    }
+
+    pub(crate) fn set_credential(&mut self, credential: Arc<Current>) {
+        self.0.credential = Some(credential);
+    }
+
+    pub(crate) fn without_secret<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.0.credential.as_ref().map_or(text.into(), |current| current.credential.hidden_in(text))
     }
 
     pub(crate) fn headers_mut(&mut self) -> &mut HeaderMap {

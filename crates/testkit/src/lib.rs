@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod canary;
 mod cassette;
 pub mod conformance;
+mod disguise;
 mod fault_plan;
 mod host;
 mod quota_use;
@@ -12,6 +14,7 @@ mod serve;
 mod sim;
 mod sim_transport;
 
+pub use canary::Canary;
 pub use cassette::{Cassette, CassetteBuilder, CassetteError, CassetteMode, CassetteTransport, Drift};
 pub use fault_plan::{FaultKind, FaultPlan, Faults};
 pub use quota_use::QuotaUse;

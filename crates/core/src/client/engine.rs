@@ -293,7 +293,10 @@ impl Core {
         }
         let now = self.clock.now();
         let result = match result {
-            Ok(response) => self.classify(response, now),
+            Ok(mut response) => {
+                response.set_credential(Arc::clone(&credential));
+                self.classify(response, now)
+            }
             Err(error) => Err(error),
         };
         let cut_short = timeout < self.attempt_timeout;
@@ -427,7 +430,7 @@ impl Core {
     ) -> Error {
         let mut error = response.error(fault.kind, &fault.message);
         if let Some(code) = fault.code {
-            error = error.with_code(code);
+            error = error.with_code(response.without_secret(&code));
         }
         if let Some(delivery) = fault.delivery {
             error = error.with_delivery(delivery);

@@ -159,3 +159,58 @@ fn names_are_shown_and_values_are_not() {
         "a key is no secret"
     );
 }
+
+/// Takes what the platform says for its text, whatever it is.
+#[derive(Debug)]
+struct Quoting(martlet_core::Descriptor);
+
+impl martlet_core::Platform for Quoting {
+    fn descriptor(&self) -> &martlet_core::Descriptor {
+        &self.0
+    }
+
+    fn classify(&self, _operation: &Operation, response: &Response) -> martlet_core::Verdict {
+        if response.status().is_success() {
+            return martlet_core::Verdict::Success;
+        }
+        let text = String::from_utf8_lossy(response.body());
+        let fault = martlet_core::VendorFault::from_status(response.status());
+        martlet_core::Verdict::Fault(fault.message(&*text).code(&*text))
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_the_platform_quotes_is_in_no_error() {
+    use base64::Engine as _;
+    let canary = martlet_testkit::Canary::new("token");
+    let pair = base64::engine::general_purpose::STANDARD.encode(format!("user:{}", canary.text()));
+    for credential in [
+        Credential::bearer(canary.text()),
+        Credential::basic("user", canary.text()),
+        Credential::api_key(HeaderName::from_static("api-key"), canary.text()),
+    ] {
+        for status in [200, 401, 403, 422, 500] {
+            let world = World::new();
+            let said = format!("the token {} ({pair}) is no good; {}", canary.text(), canary.text());
+            world.transport.on(&CREATE).reply(status).body(said).forever();
+            let transport: Arc<dyn Transport> = Arc::new(world.transport.clone());
+            let builder = Client::builder(Quoting(descriptor())).shared_transport(transport);
+            let client = builder.clock(world.clock.clone()).credentials(credential.clone()).build().unwrap();
+            let error = match world.run(client.execute(Call::new(CREATE))).await {
+                Ok(response) => {
+                    // As a connector that finds an error in an answer of 200.
+                    let text = String::from_utf8_lossy(response.body()).into_owned();
+                    response.error(martlet_core::ErrorKind::Rejected, text)
+                }
+                Err(error) => error,
+            };
+            assert!(error.to_string().contains("the token (secret)"), "{error}");
+            if let Credential::Basic { .. } = credential {
+                canary.absent_from_error("what a platform quotes", &error);
+            } else {
+                // The pair is a secret of those who use it.
+                assert!(!format!("{error} {error:?}").contains(canary.text()), "{status}");
+            }
+        }
+    }
+}
