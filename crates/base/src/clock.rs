@@ -110,18 +110,7 @@ impl Clock {
     pub fn sleep_until(&self, at: Moment) -> Sleep {
         match &self.0 {
             #[cfg(feature = "tokio")]
-            Kind::System(origin) => {
-                // tokio adds at most a millisecond; its own far-future limit is about 2 years, beyond it never fires.
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "this is the one place where tokio's timer enters"
-                )]
-                let sleep = match origin.checked_add(Duration::from_nanos(at.as_nanos())) {
-                    Some(instant) => tokio::time::sleep_until(instant.into()),
-                    None => tokio::time::sleep(Duration::MAX),
-                };
-                Sleep(Box::pin(sleep))
-            }
+            Kind::System(origin) => Sleep(Box::pin(system_sleep(*origin, at))),
             Kind::Shared(source) => source.sleep_until(at),
         }
     }
@@ -136,14 +125,15 @@ impl Clock {
     /// No timer is armed for [`Deadline::NONE`]. The future is polled before the timer, so an answer that is ready at
     /// the deadline counts.
     pub async fn within<F: Future>(&self, deadline: Deadline, future: F) -> Option<F::Output> {
+        // Once: a future that is kept in several places makes all futures around it larger.
+        let future = pin!(future);
         let Some(at) = deadline.moment() else { return Some(future.await) };
-        let mut future = pin!(future);
-        let mut sleep = self.sleep_until(at);
-        poll_fn(move |cx| match future.as_mut().poll(cx) {
-            Poll::Ready(out) => Poll::Ready(Some(out)),
-            Poll::Pending => Pin::new(&mut sleep).poll(cx).map(|()| None),
-        })
-        .await
+        match &self.0 {
+            // As sleep_until, without its box: this runs for each attempt of each call.
+            #[cfg(feature = "tokio")]
+            Kind::System(origin) => first(future, pin!(system_sleep(*origin, at))).await,
+            Kind::Shared(source) => first(future, pin!(source.sleep_until(at))).await,
+        }
     }
 
     /// Keeps a simulated clock from running ahead while the guard lives: take it around real I/O, which does not know
@@ -155,6 +145,28 @@ impl Clock {
             Kind::Shared(source) => source.hold(),
         }
     }
+}
+
+/// tokio adds at most a millisecond; its own far-future limit is about 2 years, beyond it never fires.
+#[cfg(feature = "tokio")]
+#[expect(clippy::disallowed_methods, reason = "this is the one place where tokio's timer enters")]
+fn system_sleep(origin: Instant, at: Moment) -> tokio::time::Sleep {
+    match origin.checked_add(Duration::from_nanos(at.as_nanos())) {
+        Some(instant) => tokio::time::sleep_until(instant.into()),
+        None => tokio::time::sleep(Duration::MAX),
+    }
+}
+
+/// What `future` gives, unless `sleep` ends before it.
+async fn first<T>(
+    mut future: Pin<&mut impl Future<Output = T>>,
+    mut sleep: Pin<&mut impl Future<Output = ()>>,
+) -> Option<T> {
+    poll_fn(move |cx| match future.as_mut().poll(cx) {
+        Poll::Ready(out) => Poll::Ready(Some(out)),
+        Poll::Pending => sleep.as_mut().poll(cx).map(|()| None),
+    })
+    .await
 }
 
 #[cfg(feature = "tokio")]

@@ -1,4 +1,5 @@
 use crate::{Body, Error, ErrorKind, Operation, Platform, Result};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use martlet_base::{ConnectionId, Deadline};
 use martlet_resilience::Priority;
@@ -31,7 +32,8 @@ pub struct Call {
     path: Vec<(&'static str, String)>,
     query: Vec<(Cow<'static, str>, String)>,
     follow: Option<String>,
-    pub(crate) headers: HeaderMap,
+    headers: HeaderMap,
+    content_type: Option<HeaderValue>,
     pub(crate) body: Body,
     pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Deadline,
@@ -52,6 +54,7 @@ impl Call {
             query: Vec::new(),
             follow: None,
             headers: HeaderMap::new(),
+            content_type: None,
             body: Body::empty(),
             timeout: None,
             deadline: Deadline::NONE,
@@ -105,7 +108,11 @@ impl Call {
 
     /// Sets a header. Credentials do not belong here: they are applied by the client, at each attempt.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        if name == CONTENT_TYPE {
+            self.content_type = Some(value);
+        } else {
+            self.headers.insert(name, value);
+        }
         self
     }
 
@@ -113,7 +120,7 @@ impl Call {
     pub fn json(mut self, value: &(impl Serialize + ?Sized)) -> Self {
         match serde_json::to_vec(value) {
             Ok(bytes) => {
-                self.headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                self.content_type = Some(HeaderValue::from_static("application/json"));
                 self.body = bytes.into();
             }
             Err(e) => {
@@ -176,6 +183,16 @@ impl Call {
         self
     }
 
+    /// Puts the call's headers over those that every request has.
+    pub(crate) fn put_headers(&mut self, headers: &mut HeaderMap) {
+        if let Some(value) = self.content_type.take() {
+            headers.insert(CONTENT_TYPE, value);
+        }
+        if !self.headers.is_empty() {
+            headers.extend(std::mem::take(&mut self.headers));
+        }
+    }
+
     /// The URL below `base`, or what is wrong with the call.
     pub(crate) fn url(&self, base: &Url, platform: &dyn Platform) -> Result<Url> {
         if let Some(problem) = &self.problem {
@@ -183,7 +200,11 @@ impl Call {
         }
         let version = platform.descriptor().api_version();
         let mut url = base.clone();
-        let mut path = base.path().trim_end_matches('/').to_owned();
+        let values: usize = self.path.iter().map(|(_, value)| value.len()).sum();
+        let base = base.path().trim_end_matches('/');
+        let mut path =
+            String::with_capacity(base.len() + self.operation.path().len() + values + version.len());
+        path.push_str(base);
         let mut used = 0;
         let mut rest = self.operation.path();
         while let Some((before, tail)) = rest.split_once('{') {

@@ -1,7 +1,9 @@
 use crate::client::Core;
 use crate::{Request, Response, Result};
 use async_trait::async_trait;
+use std::borrow::Cow;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// A user's piece of behaviour around a call or an attempt.
@@ -30,6 +32,8 @@ pub(crate) enum Phase {
     Attempt,
 }
 
+type BoxedCall<'a> = Pin<Box<dyn Future<Output = Result<Response>> + Send + 'a>>;
+
 /// The layers that are still to come.
 pub struct Next<'a> {
     pub(crate) rest: &'a [Arc<dyn Layer>],
@@ -43,14 +47,22 @@ impl Next<'_> {
     /// # Errors
     /// What the rest of the layers returns.
     pub async fn run(self, request: Request) -> Result<Response> {
-        match self.rest.split_first() {
-            Some((layer, rest)) => {
-                layer.call(request, Next { rest, core: self.core, phase: self.phase }).await
+        self.start(request).await
+    }
+}
+
+impl<'a> Next<'a> {
+    /// The rest in a box, so that the future of the layer before it stays small; and the compiler cannot see by itself that the
+    /// recursion ends.
+    pub(crate) fn start(self, request: Request) -> BoxedCall<'a> {
+        let core = self.core;
+        match (self.rest.split_first(), self.phase) {
+            (Some((layer, rest)), phase) => layer.call(request, Next { rest, core, phase }),
+            (None, Phase::Call) => Box::pin(core.call_rest(request)),
+            (None, Phase::Attempt) => {
+                let attempt = request.attempt();
+                Box::pin(core.attempt_rest(Cow::Owned(request), attempt))
             }
-            None => match self.phase {
-                Phase::Call => self.core.boxed_call_rest(request).await,
-                Phase::Attempt => self.core.attempt_rest(request).await,
-            },
         }
     }
 }

@@ -1,6 +1,7 @@
-use crate::{Body, IdempotencyKey, Operation};
+use crate::{Body, IdempotencyKey, Operation, WireRequest};
 use http::HeaderMap;
 use martlet_base::{ConnectionId, Deadline, Moment};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -47,9 +48,8 @@ pub struct CallContext {
 
 impl CallContext {
     /// For a second attempt beside the first: what it costs counts for the same call, whether it was sent is its own.
-    pub(crate) fn beside(&self) -> Arc<Self> {
-        let cost = Arc::clone(&self.effort.cost);
-        Arc::new(self.with_effort(Effort { cost, sent: AtomicBool::new(false) }))
+    pub(crate) fn beside(self: &Arc<Self>) -> Arc<Self> {
+        Arc::new(self.with_effort(Effort { of: Some(Arc::clone(self)), ..Effort::default() }))
     }
 
     fn with_effort(&self, effort: Effort) -> Self {
@@ -72,7 +72,9 @@ impl CallContext {
 /// What a call has cost so far.
 #[derive(Debug, Default)]
 pub(crate) struct Effort {
-    cost: Arc<Cost>,
+    own: Cost,
+    /// The call whose effort this is a part of.
+    of: Option<Arc<CallContext>>,
     /// Whether the attempt under way may have reached the platform. A context makes one attempt at a time.
     sent: AtomicBool,
 }
@@ -86,15 +88,19 @@ struct Cost {
 }
 
 impl Effort {
+    fn cost(&self) -> &Cost {
+        self.of.as_ref().map_or(&self.own, |call| call.effort.cost())
+    }
+
     /// An exchange begins.
     pub(crate) fn begin_exchange(&self) {
-        self.cost.attempts.fetch_add(1, Ordering::Relaxed);
+        self.cost().attempts.fetch_add(1, Ordering::Relaxed);
         self.set_sent(true);
     }
 
     /// Exchanges begun so far. What is refused on this side is none.
     pub(crate) fn attempts(&self) -> u32 {
-        self.cost.attempts.load(Ordering::Relaxed)
+        self.cost().attempts.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_sent(&self, sent: bool) {
@@ -106,29 +112,29 @@ impl Effort {
     }
 
     pub(crate) fn add_quota_wait(&self, wait: Duration) {
-        self.cost
+        self.cost()
             .quota_wait_ns
             .fetch_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub(crate) fn add_bytes_out(&self, bytes: usize) {
-        self.cost.bytes_out.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.cost().bytes_out.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub(crate) fn bytes_out(&self) -> u64 {
-        self.cost.bytes_out.load(Ordering::Relaxed)
+        self.cost().bytes_out.load(Ordering::Relaxed)
     }
 
     pub(crate) fn add_bytes_in(&self, bytes: usize) {
-        self.cost.bytes_in.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.cost().bytes_in.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub(crate) fn bytes_in(&self) -> u64 {
-        self.cost.bytes_in.load(Ordering::Relaxed)
+        self.cost().bytes_in.load(Ordering::Relaxed)
     }
 
     pub(crate) fn quota_wait(&self) -> Duration {
-        Duration::from_nanos(self.cost.quota_wait_ns.load(Ordering::Relaxed))
+        Duration::from_nanos(self.cost().quota_wait_ns.load(Ordering::Relaxed))
     }
 }
 
@@ -144,8 +150,8 @@ impl Request {
     }
 
     /// An attempt beside the one under way.
-    pub(crate) fn beside(&self, attempt: u32) -> Self {
-        let mut copy = self.for_attempt(attempt);
+    pub(crate) fn beside(&self) -> Self {
+        let mut copy = self.clone();
         copy.0.context = self.0.context.beside();
         copy
     }
@@ -158,9 +164,19 @@ impl Request {
         copy
     }
 
-    pub(crate) fn into_wire(self) -> (Url, HeaderMap, Body) {
-        let Parts { url, headers, body, .. } = *self.0;
-        (url, headers, body)
+    /// What one attempt sends. A request that is only lent is needed for the next attempt, and is copied.
+    pub(crate) fn into_wire(this: Cow<'_, Self>) -> WireRequest {
+        let method = this.operation().verb().method();
+        match this {
+            Cow::Borrowed(Self(parts)) => {
+                let headers = with_room(&parts.headers);
+                WireRequest::new(method, parts.url.clone(), headers, parts.body.bytes())
+            }
+            Cow::Owned(Self(parts)) => {
+                let body = parts.body.bytes();
+                WireRequest::new(method, parts.url, parts.headers, body)
+            }
+        }
     }
 
     /// The operation that is called.
@@ -213,6 +229,13 @@ impl Request {
     pub fn set_body(&mut self, body: impl Into<Body>) {
         self.0.body = body.into();
     }
+}
+
+/// A copy of the headers that can take a few more, such as the credential's, without growing: a plain clone cannot.
+pub(crate) fn with_room(headers: &HeaderMap) -> HeaderMap {
+    let mut copy = HeaderMap::with_capacity(headers.len() + 4);
+    copy.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+    copy
 }
 
 impl fmt::Debug for Request {

@@ -1,12 +1,16 @@
 use crate::Proxy;
 use crate::classify::{classify, proxy_refused};
 use async_trait::async_trait;
-use futures_util::TryStreamExt as _;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderValue, Method, StatusCode, header};
 #[cfg(feature = "rustls")]
 use martlet_core::Secret;
 use martlet_core::{BodyStream, Error, ErrorKind, SendContext, Transport, TransportError, WireRequest};
 use std::fmt;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 /// Sends requests with reqwest. Cheap to clone; clones share one pool of connections, so make one and give it to every
@@ -64,12 +68,28 @@ impl Transport for ReqwestTransport {
             return Err(proxy_refused());
         }
         let headers = std::mem::take(answer.headers_mut());
-        let body = answer.bytes_stream().map_err(|e| classify(&e));
-        let mut response = http::Response::new(BodyStream::new(body));
+        let mut response = http::Response::new(body_of(answer).await);
         (*response.status_mut(), *response.version_mut(), *response.headers_mut()) =
             (status, version, headers);
         Ok(response)
     }
+}
+
+/// The answer's body. A small one has often come with the head: then it needs no stream.
+async fn body_of(mut answer: reqwest::Response) -> BodyStream {
+    let chunk = {
+        let mut chunk = pin!(answer.chunk());
+        poll_fn(|cx| Poll::Ready(chunk.as_mut().poll(cx))).await
+    };
+    let first = match chunk {
+        Poll::Pending => None,
+        Poll::Ready(Ok(None)) => return BodyStream::whole(Bytes::new()),
+        Poll::Ready(Ok(Some(all))) if answer.content_length() == Some(0) => return BodyStream::whole(all),
+        Poll::Ready(Ok(Some(first))) => Some(Ok(first)),
+        Poll::Ready(Err(error)) => Some(Err(error)),
+    };
+    let chunks = stream::iter(first).chain(answer.bytes_stream());
+    BodyStream::new(chunks.map_err(|e| classify(&e)))
 }
 
 impl fmt::Debug for ReqwestTransport {

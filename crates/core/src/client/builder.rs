@@ -6,8 +6,8 @@ use super::quota_journal::QuotaJournal;
 use super::{Client, Core, SharedState};
 use crate::credential::CredentialCache;
 use crate::{
-    Authenticator, Credential, CredentialSource, Error, ErrorKind, HeaderAuthenticator, Layer, LimitSpec,
-    Platform, Result, Transport,
+    Authenticator, Credential, CredentialSource, Error, ErrorKind, Layer, LimitSpec, Platform, Result,
+    Transport,
 };
 use http::{HeaderMap, HeaderValue, header};
 use martlet_base::{Clock, ConnectionId, Observer, Observers, Rng};
@@ -25,7 +25,7 @@ pub struct ClientBuilder {
     platform: Arc<dyn Platform>,
     transport: Option<Arc<dyn Transport>>,
     credentials: Arc<dyn CredentialSource>,
-    authenticator: Arc<dyn Authenticator>,
+    authenticator: Option<Arc<dyn Authenticator>>,
     connection: ConnectionId,
     base_url: Option<String>,
     clock: Clock,
@@ -73,7 +73,7 @@ impl ClientBuilder {
             platform,
             transport: None,
             credentials: Arc::new(Credential::None),
-            authenticator: Arc::new(HeaderAuthenticator),
+            authenticator: None,
             connection: ConnectionId::default(),
             base_url: None,
             clock: Clock::system(),
@@ -135,7 +135,7 @@ impl ClientBuilder {
 
     /// How a credential is put onto a request; into its usual header unless said.
     pub fn authenticator(mut self, authenticator: impl Authenticator + 'static) -> Self {
-        self.authenticator = Arc::new(authenticator);
+        self.authenticator = Some(Arc::new(authenticator));
         self
     }
 

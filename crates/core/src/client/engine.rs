@@ -9,13 +9,14 @@ use super::quota_journal::QuotaJournal;
 use super::trace::CallTrace;
 use crate::credential::CredentialCache;
 use crate::layer::{Layer, Next, Phase};
+use crate::request::with_room;
 use crate::{
     Authenticator, Call, CallContext, Error, ErrorKind, Idempotency, Operation, Platform, Request, Response,
     Result, SendContext, Transport, TransportError, TransportErrorKind, VendorFault, Verdict, WireRequest,
 };
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream as _;
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use martlet_base::{
     BreakerState, Clock, ConnectionId, Deadline, Delivery, Moment, Observers, Recovery, Rng, Signal,
 };
@@ -23,8 +24,9 @@ use martlet_resilience::{
     Breaker, BreakerOpen, Decision, Failure, FailureClass, Hedge, Repeat, Report, Retry, RetryBudget,
     RetryPolicy, StopReason, hint::parse_retry_after,
 };
+use std::borrow::Cow;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
@@ -35,7 +37,7 @@ pub(crate) struct Core {
     pub(crate) connection: ConnectionId,
     pub(super) base_url: Url,
     pub(super) transport: Arc<dyn Transport>,
-    pub(super) authenticator: Arc<dyn Authenticator>,
+    pub(super) authenticator: Option<Arc<dyn Authenticator>>,
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
     pub(crate) observers: Observers,
@@ -76,59 +78,56 @@ impl Core {
 
     /// The call, once: trace, deadline, users' per-call layers, then the rest.
     pub(crate) async fn call(self: &Arc<Self>, call: Call) -> Result<Response> {
+        let (context, request) = self.begin(call);
+        let mut trace = CallTrace::start(self, &context);
+        let result = match request {
+            Err(error) => Err(error),
+            Ok(request) if self.call_layers.is_empty() => self.call_rest(request).await,
+            Ok(request) => {
+                // The built-in slots watch the deadline by themselves; a user's layer need not.
+                let next = Next { rest: &self.call_layers, core: self, phase: Phase::Call };
+                match self.clock.within(context.deadline, next.start(request)).await {
+                    Some(result) => result,
+                    None => Err(Error::new(ErrorKind::DeadlineExceeded, "a user's layer took too long")
+                        .with_delivery(if context.effort.attempts() > 0 {
+                            Delivery::Unknown
+                        } else {
+                            Delivery::NotSent
+                        })),
+                }
+            }
+        };
+        trace.finish(result)
+    }
+
+    /// What is known about a call from its beginning, and its request or what is wrong with it. A function of its own, so that
+    /// the future holds no parts of the call.
+    fn begin(&self, mut call: Call) -> (Arc<CallContext>, Result<Request>) {
         let started = self.clock.now();
         let total = call.timeout.unwrap_or(self.total_timeout);
-        let deadline = call.deadline.earlier(Deadline::after(started, total));
+        let url = call.url(&self.base_url, &*self.platform);
+        let mut headers = with_room(&self.headers);
+        call.put_headers(&mut headers);
         let context = Arc::new(CallContext {
             platform: Arc::clone(self.platform.descriptor().id()),
             connection: self.connection.clone(),
             operation: call.operation,
-            deadline,
+            deadline: call.deadline.earlier(Deadline::after(started, total)),
             started,
-            key: call.key.clone(),
+            key: call.key,
             fresh: call.fresh,
             priority: call.priority,
-            fingerprint: call.fingerprint.clone(),
+            fingerprint: call.fingerprint,
             reexecute: call.reexecute,
             effort: crate::request::Effort::default(),
         });
-        let mut trace = CallTrace::start(self, &context);
-        let result = async {
-            let url = call.url(&self.base_url, &*self.platform)?;
-            let mut headers = self.headers.clone();
-            headers.extend(call.headers);
-            let request = Request::new(url, headers, call.body, Arc::clone(&context));
-            if self.call_layers.is_empty() {
-                return self.call_rest(request).await;
-            }
-            // The built-in slots watch the deadline by themselves; a user's layer need not.
-            let next = Next { rest: &self.call_layers, core: self, phase: Phase::Call };
-            match self.clock.within(deadline, next.run(request)).await {
-                Some(result) => result,
-                None => Err(Error::new(ErrorKind::DeadlineExceeded, "a user's layer took too long")
-                    .with_delivery(if context.effort.attempts() > 0 {
-                        Delivery::Unknown
-                    } else {
-                        Delivery::NotSent
-                    })),
-            }
-        }
-        .await;
-        trace.finish(result)
+        let request = url.map(|url| Request::new(url, headers, call.body, Arc::clone(&context)));
+        (context, request)
     }
 
     /// The call after users' per-call layers: cache, idempotency, retry.
     pub(crate) async fn call_rest(self: &Arc<Self>, request: Request) -> Result<Response> {
         self.cache.serve(self, request).await
-    }
-
-    /// [`call_rest`](Self::call_rest) behind a `dyn`, for users' layers: the compiler cannot see that the recursion through
-    /// [`Next`] ends.
-    pub(crate) fn boxed_call_rest<'a>(
-        self: &'a Arc<Self>,
-        request: Request,
-    ) -> Pin<Box<dyn Future<Output = Result<Response>> + Send + 'a>> {
-        Box::pin(self.call_rest(request))
     }
 
     /// The call after the cache: one key for all attempts, then these.
@@ -155,7 +154,7 @@ impl Core {
                 Some(hedge) if may_hedge(operation) => {
                     Box::pin(self.hedged(hedge, &request, attempt, &mut may_have_been_applied)).await
                 }
-                _ => self.attempt(request.for_attempt(attempt)).await,
+                _ => self.attempt(Cow::Borrowed(&request), attempt).await,
             };
             let error = match result {
                 Ok(response) => {
@@ -212,10 +211,11 @@ impl Core {
         copy_may_have_been_applied: &mut bool,
     ) -> Result<Response> {
         let one = |number| {
-            self.attempt(match number {
-                1 => request.for_attempt(attempt),
-                _ => request.beside(attempt.saturating_add(1)),
-            })
+            let request = match number {
+                1 => Cow::Borrowed(request),
+                _ => Cow::Owned(request.beside()),
+            };
+            self.attempt(request, attempt.saturating_add(number - 1))
         };
         hedge.run(Some(&self.shared.0.budget), &self.clock, one).await.map_err(|failed| {
             *copy_may_have_been_applied |=
@@ -225,7 +225,7 @@ impl Core {
     }
 
     /// One attempt: limits, users' per-attempt layers, then the rest.
-    async fn attempt(self: &Arc<Self>, request: Request) -> Result<Response> {
+    async fn attempt(self: &Arc<Self>, request: Cow<'_, Request>, attempt: u32) -> Result<Response> {
         let context = Arc::clone(request.context());
         let shared = &*self.shared.0;
         context.effort.set_sent(false);
@@ -239,10 +239,10 @@ impl Core {
             journal.note(self).await?;
         }
         let result = if self.attempt_layers.is_empty() {
-            self.attempt_rest(request).await
+            self.attempt_rest(request, attempt).await
         } else {
             let next = Next { rest: &self.attempt_layers, core: self, phase: Phase::Attempt };
-            match self.clock.within(context.deadline, next.run(request)).await {
+            match self.clock.within(context.deadline, next.start(request.for_attempt(attempt))).await {
                 Some(result) => result,
                 None => Err(Error::new(ErrorKind::DeadlineExceeded, "a user's layer took too long")),
             }
@@ -262,19 +262,21 @@ impl Core {
     }
 
     /// The attempt after users' per-attempt layers: auth, breaker, exchange, classify.
-    pub(crate) async fn attempt_rest(self: &Arc<Self>, request: Request) -> Result<Response> {
+    pub(crate) async fn attempt_rest(
+        self: &Arc<Self>,
+        request: Cow<'_, Request>,
+        attempt: u32,
+    ) -> Result<Response> {
         let context = Arc::clone(request.context());
-        let attempt = request.attempt();
         let shared = &*self.shared.0;
 
         let credential = shared.credentials.get(self, context.deadline).await?;
-        let (url, headers, body) = request.into_wire();
-        if url.origin() != self.base_url.origin() {
+        if !same_origin(request.url(), &self.base_url) {
             let message = "the URL is on another origin than the platform's; no credential is sent there";
             return Err(Error::new(ErrorKind::InvalidRequest, message));
         }
-        let mut wire = WireRequest::new(context.operation.verb().method(), url, headers, body.bytes());
-        self.authenticator.apply(&credential.credential, &mut wire)?;
+        let mut wire = Request::into_wire(request);
+        credential.apply(self.authenticator.as_deref(), &mut wire)?;
 
         let sent = self.clock.now();
         let left = context.deadline.remaining(sent).unwrap_or(Duration::MAX);
@@ -338,13 +340,14 @@ impl Core {
         };
         let limit = Deadline::after(self.clock.now(), timeout);
         context.effort.add_bytes_out(wire.body.len());
-        let exchange = async {
+        let send = self.transport.send(wire, &cx);
+        let exchange = pin!(async {
             let head_by =
                 self.headers_timeout.map_or(Deadline::NONE, |t| Deadline::after(self.clock.now(), t));
-            let answer = self.clock.within(head_by, self.transport.send(wire, &cx)).await;
+            let answer = self.clock.within(head_by, send).await;
             let (head, body) = answer.ok_or(ExchangeError::NoHead)??.into_parts();
             Ok((head, self.read(body).await?))
-        };
+        });
         match self.clock.within(limit, exchange).await {
             Some(Ok((head, body))) => {
                 context.effort.add_bytes_in(body.len());
@@ -403,10 +406,11 @@ impl Core {
         let mut updates = self.platform.descriptor().read_quota(operation, &response, &self.clock);
         updates.extend(self.platform.quota(operation, &response));
         let verdict = self.platform.classify(operation, &response);
-        let hint = response.header("retry-after").and_then(|v| parse_retry_after(v, self.clock.wall()));
         let (error, pause) = match verdict {
             Verdict::Success => (None, None),
             Verdict::Fault(fault) => {
+                let hint = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok());
+                let hint = hint.and_then(|v| parse_retry_after(v, self.clock.wall()));
                 // Retry-After wins over what the platform derives from other headers.
                 let pause = hint.or(fault.retry_after);
                 (Some(self.vendor_error(&response, fault, pause, now)), pause)
@@ -497,6 +501,13 @@ impl Drop for Stale<'_> {
             self.core.cache.invalidate(tag);
         }
     }
+}
+
+/// Whether the URLs have one [origin](Url::origin), found without making copies of their hosts. Both are `http` or `https`, or
+/// else they have none.
+fn same_origin(a: &Url, b: &Url) -> bool {
+    let port = Url::port_or_known_default;
+    a.has_host() && a.scheme() == b.scheme() && a.host() == b.host() && port(a) == port(b)
 }
 
 /// Reads, and writes that the platform recognises by a key: a copy has no second effect.

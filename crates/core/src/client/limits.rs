@@ -55,13 +55,14 @@ impl LimitsSlot {
             permits.default = Some(take(default, core, context).await?);
         }
         let applies = |bucket: &str| bucket == LimitSpec::DEFAULT || operation.get_quota() == Some(bucket);
-        let before = core.clock.now();
+        let mut shared_wait = Duration::ZERO;
         for (_, window) in self.shared.iter().filter(|(bucket, _)| applies(bucket)) {
-            let cost = operation.get_cost();
-            let taken = window.acquire(cost, context.deadline, &core.clock).await;
+            let (cost, before) = (operation.get_cost(), core.clock.now());
+            // Boxed: few have such windows, and every call's future would hold room for it.
+            let taken = Box::pin(window.acquire(cost, context.deadline, &core.clock)).await;
             taken.map_err(|error| refusal(&error, &core.clock))?;
+            shared_wait += core.clock.now().since(before);
         }
-        let shared_wait = core.clock.now().since(before);
         let waited = shared_wait + permits.each().map(LimitPermit::waited).sum::<Duration>();
         if !waited.is_zero() {
             context.effort.add_quota_wait(waited);

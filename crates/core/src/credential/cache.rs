@@ -1,6 +1,7 @@
 use super::{CredentialError, CredentialSource, IssueContext, Issued};
 use crate::client::Core;
-use crate::{Credential, Error, ErrorKind, Result};
+use crate::{Authenticator, Credential, Error, ErrorKind, Result, WireRequest};
+use http::{HeaderName, HeaderValue};
 use martlet_base::{Deadline, Moment, Recovery, Rng, Signal};
 use martlet_resilience::SingleFlight;
 use std::pin::Pin;
@@ -32,7 +33,9 @@ struct State {
 }
 
 pub(crate) struct Current {
-    pub(crate) credential: Credential,
+    credential: Credential,
+    /// Made once, not for each attempt.
+    header: Result<Option<(HeaderName, HeaderValue)>>,
     pub(crate) version: u64,
     refresh_at: Moment,
     expires: Moment,
@@ -65,7 +68,23 @@ impl Current {
                 (expires - window, expires)
             }
         };
-        Self { credential: issued.credential, version, refresh_at, expires }
+        let header = issued.credential.header();
+        Self { credential: issued.credential, header, version, refresh_at, expires }
+    }
+
+    /// Puts the credential onto `request`: as `authenticator` says, or into its usual header.
+    pub(crate) fn apply(
+        &self,
+        authenticator: Option<&dyn Authenticator>,
+        request: &mut WireRequest,
+    ) -> Result<()> {
+        if let Some(authenticator) = authenticator {
+            return authenticator.apply(&self.credential, request);
+        }
+        if let Some((name, value)) = self.header.as_ref().map_err(Error::clone)? {
+            request.headers.insert(name.clone(), value.clone());
+        }
+        Ok(())
     }
 }
 
