@@ -9,6 +9,11 @@ use std::time::Duration;
 /// belongs to one client, which is one account); the rule's own times apply where an answer says nothing. An answer that has
 /// an `ETag` or a `Last-Modified` is asked for with them when it is old, so that the platform can say "as before" (304).
 ///
+/// An answer is for calls of the same method, URL and body, with the same headers that choose it: where the platform says how
+/// long it is fresh, those that its `Vary` names; where the rule's own `ttl` counts, all that the call carries except those of
+/// tracing. `Authorization`, `Cookie` and values marked as sensitive always belong to them. Headers that an attempt layer adds
+/// are not seen.
+///
 /// ```
 /// use martlet_core::{CacheRule, Operation};
 /// use std::time::Duration;

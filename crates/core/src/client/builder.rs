@@ -231,7 +231,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How much the cache may hold, in bytes; 16 MiB unless said.
+    /// How much the cache may hold, in bytes; 16 MiB unless said. With 0 nothing is kept.
     pub const fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;
         self

@@ -305,13 +305,17 @@ impl Found {
 /// Asks the platform, with conditions where that can save a body, and keeps what it says.
 async fn renew(core: Arc<Core>, request: Request, flight: Flight, found: Found) -> Result<Response> {
     let slot = &core.cache;
-    let reading = Reading::begin(slot, &flight.key);
+    let reading = Reading::begin(slot, &flight.key, core.clock.now());
     let context = Arc::clone(request.context());
 
     // The one for these headers or, where there is none, any that has a name the platform can confirm.
     let asked: Vec<&Arc<Entry>> = match &found.entry {
         Some(entry) => vec![entry],
-        None => found.variants.iter().collect(),
+        None => found
+            .variants
+            .iter()
+            .filter(|old| old.terms.selection.is_of_the_same(request.headers()))
+            .collect(),
     };
     let may_ask =
         request.operation().verb() == crate::Verb::Get && !policy::is_conditional(request.headers());
@@ -366,14 +370,17 @@ async fn renew(core: Arc<Core>, request: Request, flight: Flight, found: Found) 
         response.meta_mut().cache = Some(status);
         return Ok(response);
     }
-    let complete = policy::is_complete(response.headers(), response.body().len());
+    let length = response.body().len();
+    let keepable = policy::is_complete(response.headers(), length) && slot.store.takes(length);
     let terms = exchange(&core, &request, &flight.rule, response.status(), response.headers()).judge();
     status.ttl = terms.as_ref().map(|terms| terms.ttl(terms.arrived));
     // A 304 to the caller's own condition says nothing about what is kept.
     if response.status() != StatusCode::NOT_MODIFIED {
-        let kept = terms.filter(|_| complete).map(|terms| {
+        let kept = terms.filter(|_| keepable).map(|terms| {
             let headers = policy::kept(response.headers().clone());
-            let mut kept = Response::new(response.status(), headers, response.body().clone(), context);
+            // A copy: what came may be a corner of a large buffer, which it would keep alive.
+            let body = Bytes::copy_from_slice(response.body());
+            let mut kept = Response::new(response.status(), headers, body, context);
             kept.meta_mut().request_id.clone_from(&response.meta().request_id);
             (Kept::Answer(kept), terms)
         });
@@ -447,12 +454,13 @@ fn is_mendable(error: &Error) -> bool {
 struct Reading<'a> {
     slot: &'a CacheSlot,
     key: &'a Key,
+    began: Moment,
 }
 
 impl<'a> Reading<'a> {
-    fn begin(slot: &'a CacheSlot, key: &'a Key) -> Self {
+    fn begin(slot: &'a CacheSlot, key: &'a Key, began: Moment) -> Self {
         lock(&slot.reads).entry(Arc::clone(key)).or_default().readers += 1;
-        Self { slot, key }
+        Self { slot, key, began }
     }
 
     /// Keeps what was read in place of what there was for these headers; nothing, when a write overtook it. Whether it did.
@@ -462,7 +470,7 @@ impl<'a> Reading<'a> {
         let overtaken = reads.get(self.key).is_some_and(|read| read.overtaken);
         match kept.filter(|_| !overtaken) {
             Some((what, terms)) => {
-                let entry = Entry::new(what, flight.rule, flight.generation, terms);
+                let entry = Entry::new(what, flight.rule, flight.generation, self.began, terms);
                 self.slot.store.put(Arc::clone(self.key), request.headers(), entry)
             }
             None => {

@@ -199,6 +199,17 @@ async fn hc3_what_a_call_layer_marks_as_secret_parts_answers() {
 }
 
 #[tokio::test]
+async fn hc3_what_one_credential_was_answered_is_not_confirmed_to_another() {
+    let case = Case::new(HTTP, |s| {
+        let s = s.json(200, &1).header("cache-control", "max-age=60").header("etag", "\"a\"");
+        s.json(200, &2).header("cache-control", "max-age=60").header("etag", "\"a\"")
+    });
+    number(&case.with("authorization", "Bearer a").await);
+    assert_eq!(number(&case.with("authorization", "Bearer b").await), (2, false));
+    assert_eq!(case.last_sent("if-none-match"), None);
+}
+
+#[tokio::test]
 async fn s8_requests_under_way_are_not_shared_across_credentials() {
     let case = Case::new(HTTP, |s| s.json(200, &1).delay(ms(10)).times(2));
     let calls = ["Bearer a", "Bearer b", "Bearer a"];
@@ -703,6 +714,25 @@ async fn hc11_what_would_take_too_much_of_the_cache_is_not_kept() {
 }
 
 #[tokio::test]
+async fn hc12_an_answer_to_an_authenticated_call_is_kept() {
+    // A shared cache must not; this one is nobody else's.
+    let case = Case::new(HTTP, |s| s.json(200, &1).header("cache-control", "max-age=60"));
+    number(&case.get().await);
+    assert_eq!(case.last_sent("authorization").as_deref(), Some("Bearer token"));
+    assert_eq!(number(&case.get().await), (1, true));
+}
+
+#[tokio::test]
+async fn hc13_those_who_wait_get_the_answer_also_when_it_is_not_kept() {
+    let world = World::new();
+    world.transport.on(&REFERENCE).json(200, &1).delay(ms(10));
+    let client = world.builder().cache_bytes(0).build().unwrap();
+    for result in together(&world, &client, (0..5).map(|_| Call::new(REFERENCE))).await {
+        assert_eq!(number(&result), (1, false));
+    }
+}
+
+#[tokio::test]
 async fn hc13_callers_that_wait_say_that_they_shared() {
     let case = Case::new(REFERENCE, |s| s.json(200, &1).delay(ms(10)));
     let results = together(&case.world, &case.client, (0..5).map(|_| Call::new(REFERENCE))).await;
@@ -740,6 +770,34 @@ async fn s3_a_request_that_nobody_waits_for_ends() {
     case.settle().await;
     assert_eq!(number(&case.get().await), (2, false));
     assert_eq!(status(&case.get().await), "martlet; hit; ttl=60");
+}
+
+#[tokio::test]
+async fn s7_what_was_asked_for_earlier_does_not_replace_what_is_newer() {
+    let case = Case::new(REFERENCE, |s| s.json(200, &1).delay(ms(20)).json(200, &2));
+    // The second begins later, ends earlier, and saw the platform later.
+    let slow = tokio::spawn({
+        let client = case.client.clone();
+        async move { client.execute(Call::new(REFERENCE)).await }
+    });
+    case.settle().await;
+    case.later(ms(1));
+    assert_eq!(number(&case.call(Call::new(REFERENCE).fresh()).await), (2, false));
+    let slow = case.world.run(slow).await.unwrap();
+    assert_eq!((number(&slow), status(&slow).as_str()), ((1, false), "martlet; fwd=uri-miss; ttl=60"));
+    assert_eq!(number(&case.get().await), (2, true));
+}
+
+#[tokio::test]
+async fn s7_who_wants_a_new_answer_joins_no_request_that_began_before() {
+    for call in [
+        Call::new(REFERENCE).fresh(),
+        Call::new(REFERENCE).header(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ] {
+        let case = Case::new(REFERENCE, |s| s.json(200, &1).delay(ms(10)).json(200, &2).delay(ms(10)));
+        let results = together(&case.world, &case.client, [Call::new(REFERENCE), call]).await;
+        assert_eq!(number(&results[0]).0 + number(&results[1]).0, 3);
+    }
 }
 
 #[tokio::test]

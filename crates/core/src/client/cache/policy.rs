@@ -107,7 +107,7 @@ impl Exchange<'_> {
         };
         let stale_while_revalidate = window(said.stale_while_revalidate, rule.stale_while_revalidate);
         let stale_if_error = window(said.stale_if_error, rule.stale_if_error);
-        let useful = !(lifetime + stale_while_revalidate + stale_if_error).is_zero()
+        let useful = [lifetime, stale_while_revalidate, stale_if_error].iter().any(|time| !time.is_zero())
             || self.answer.contains_key(ETAG)
             || self.answer.contains_key(LAST_MODIFIED);
         useful.then(|| Terms {
@@ -211,7 +211,12 @@ pub(super) fn missing(rule: &CacheRule, request: &HeaderMap, now: Moment) -> Opt
 }
 
 fn jittered(ttl: Duration, percent: u8, chance: f64) -> Duration {
-    ttl.mul_f64(1.0 + f64::from(percent) / 100.0 * (2.0 * chance - 1.0))
+    if percent == 0 {
+        return ttl;
+    }
+    let factor = 1.0 + f64::from(percent) / 100.0 * (2.0 * chance - 1.0);
+    // What is longer than can be told is for ever anyway.
+    Duration::try_from_secs_f64(ttl.as_secs_f64() * factor).unwrap_or(ttl)
 }
 
 /// A date in any of the three forms of [RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.7).
@@ -278,16 +283,24 @@ impl Selection {
         choosing(request, self.names.as_deref()) == self.chosen
     }
 
+    /// Whether a request comes from the same one, as far as its headers tell.
+    pub(super) fn is_of_the_same(&self, request: &HeaderMap) -> bool {
+        let ours = self.chosen.iter().filter(|(name, value)| identifies(name, value));
+        ours.eq(&choosing(request, Some(&[])))
+    }
+
     pub(super) fn size(&self) -> usize {
         self.chosen.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
     }
 }
 
+/// Whether a header tells who asks.
+fn identifies(name: &HeaderName, value: &HeaderValue) -> bool {
+    value.is_sensitive() || *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION || *name == COOKIE
+}
+
 /// The headers of a request that choose the answer, in the order of their names.
 pub(super) fn choosing(request: &HeaderMap, names: Option<&[HeaderName]>) -> Vec<(HeaderName, HeaderValue)> {
-    let identifies = |name: &HeaderName, value: &HeaderValue| {
-        value.is_sensitive() || *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION || *name == COOKIE
-    };
     let chooses = |name: &HeaderName, value: &HeaderValue| {
         identifies(name, value)
             || names.map_or_else(|| !CHOOSES_NOTHING.contains(&name.as_str()), |names| names.contains(name))
@@ -448,4 +461,125 @@ pub(super) fn not_modified(stored: &HeaderMap) -> HeaderMap {
         headers.remove(name);
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let fields =
+            fields.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        let mut headers = HeaderMap::new();
+        fields.for_each(|(name, value): (_, HeaderValue)| {
+            headers.append(name, value);
+        });
+        headers
+    }
+
+    fn all<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+        headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn hc9_a_304_replaces_all_values_of_a_field_and_keeps_all_of_the_others() {
+        // The bug of http-cache: of several cookies one was left.
+        let stored = headers(&[
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=1"),
+            ("link", "<1>"),
+            ("link", "<2>"),
+            ("age", "9"),
+        ]);
+        let stored = updated(
+            &stored,
+            &headers(&[("set-cookie", "a=2"), ("set-cookie", "c=2"), ("content-length", "0")]),
+        );
+        assert_eq!(all(&stored, "set-cookie"), ["a=2", "c=2"]);
+        assert_eq!(all(&stored, "link"), ["<1>", "<2>"]);
+        assert!(!stored.contains_key("age") && !stored.contains_key("content-length"));
+    }
+
+    #[test]
+    fn hc9_a_strong_tag_confirms_itself_alone() {
+        for (stored, told, confirms) in [
+            ("\"a\"", "\"a\"", true),
+            ("W/\"a\"", "W/\"a\"", true),
+            ("\"a\"", "W/\"a\"", true),
+            // What we asked with, without the mark that an intermediary put there.
+            ("W/\"a\"", "\"a\"", true),
+            ("\"a\"", "\"b\"", false),
+            ("W/\"a\"", "W/\"b\"", false),
+        ] {
+            let found = confirmed([&headers(&[("etag", stored)])], &headers(&[("etag", told)]));
+            assert_eq!(found.is_some(), confirms, "{stored} {told}");
+        }
+        let both = [&headers(&[("etag", "\"a\"")]), &headers(&[("etag", "\"b\"")])];
+        assert_eq!(confirmed(both, &headers(&[("etag", "\"b\"")])), Some(1));
+        assert_eq!(confirmed(both, &HeaderMap::new()), None, "which one?");
+        assert_eq!(confirmed([both[0]], &HeaderMap::new()), Some(0));
+    }
+
+    #[test]
+    fn a_comma_in_an_entity_tag_separates_nothing() {
+        let stored = headers(&[("etag", "\"a,b\"")]);
+        assert!(caller_has_it(&headers(&[("if-none-match", "\"x\", W/\"a,b\"")]), &stored));
+        assert!(caller_has_it(&headers(&[("if-none-match", "*")]), &stored));
+        assert!(!caller_has_it(&headers(&[("if-none-match", "\"a\", \"b\"")]), &stored));
+        assert!(!caller_has_it(&HeaderMap::new(), &stored));
+    }
+
+    #[test]
+    fn no_time_is_too_long_to_be_jittered() {
+        for chance in [0.0, 0.5, 0.999] {
+            assert!(jittered(Duration::MAX, 50, chance) >= Duration::MAX / 3);
+        }
+        assert_eq!(jittered(Duration::from_secs(100), 10, 0.0), Duration::from_secs(90));
+        assert_eq!(jittered(Duration::MAX, 0, 0.7), Duration::MAX);
+    }
+
+    const RULES: [CacheRule; 3] = [
+        CacheRule::new(Duration::ZERO, "x"),
+        CacheRule::new(Duration::from_secs(60), "x").stale_if_error(Duration::MAX).heuristic(10),
+        CacheRule::reference_data(Duration::MAX, "x"),
+    ];
+
+    fn judge(rule: &CacheRule, status: u16, answer: &HeaderMap) -> Option<Terms> {
+        let exchange = Exchange {
+            rule,
+            verb: Verb::Get,
+            request: &HeaderMap::new(),
+            status: StatusCode::from_u16(status).unwrap(),
+            answer,
+            now: Moment::ZERO,
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+            chance: 0.5,
+        };
+        exchange.judge()
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_it_panic_and_what_may_not_be_stored_is_not(
+            fields in prop::collection::vec((
+                prop::sample::select(vec!["cache-control", "expires", "date", "age", "vary", "last-modified", "etag", "pragma"]),
+                "(max-age=|no-cache|immutable|stale-if-error=|Sun, 06 Nov |, |\"|[ -~]){0,6}",
+            ), 0..8),
+            status in 100u16..1000,
+        ) {
+            let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let mut answer = headers(&fields);
+            for rule in &RULES {
+                if let Some(terms) = judge(rule, status, &answer) {
+                    for seconds in [0, 1, 1 << 40] {
+                        let now = Moment::ZERO + Duration::from_secs(seconds);
+                        let _ = (terms.usable(now, &Directives::default()), terms.age(now), terms.ttl(now));
+                    }
+                }
+            }
+            answer.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=60, no-store"));
+            prop_assert_eq!(RULES.map(|rule| judge(&rule, status, &answer)), [None, None, None]);
+        }
+    }
 }

@@ -40,6 +40,8 @@ pub(super) struct Entry {
     pub(super) rule: CacheRule,
     /// Of its tag, when its request left.
     pub(super) generation: u64,
+    /// When that was.
+    asked: Moment,
     pub(super) terms: Terms,
     /// After a failure to renew it, nobody tries before this.
     held_off: AtomicU64,
@@ -52,8 +54,14 @@ pub(super) enum Kept {
 }
 
 impl Entry {
-    pub(super) const fn new(what: Kept, rule: CacheRule, generation: u64, terms: Terms) -> Self {
-        Self { what, rule, generation, terms, held_off: AtomicU64::new(0) }
+    pub(super) const fn new(
+        what: Kept,
+        rule: CacheRule,
+        generation: u64,
+        asked: Moment,
+        terms: Terms,
+    ) -> Self {
+        Self { what, rule, generation, asked, terms, held_off: AtomicU64::new(0) }
     }
 
     /// The headers of an answer.
@@ -112,20 +120,28 @@ impl Store {
         self.entries.get(key)
     }
 
-    /// Keeps an entry, in place of the one for the same headers. Whether it does.
+    /// Whether a body may be kept at all.
+    pub(super) const fn takes(&self, body: usize) -> bool {
+        body <= self.largest
+    }
+
+    /// Keeps an entry, in place of the one for the same headers unless that was asked for later. Whether it does.
     pub(super) fn put(&self, key: Key, request: &HeaderMap, entry: Entry) -> bool {
         if entry.size() + key.url.len() + key.body.len() > self.largest {
             self.forget(&key, request);
             return false;
         }
         let entry = Arc::new(entry);
+        let mut newest = true;
         self.entries.entry(key).and_upsert_with(|old| {
             let old = old.map(moka::Entry::into_value);
-            let others = old.iter().flat_map(|old| old.iter());
-            let others = others.filter(|old| !old.terms.selection.matches(request));
-            std::iter::once(&entry).chain(others).take(VARIANTS).cloned().collect()
+            let (same, others): (Vec<_>, Vec<_>) =
+                old.iter().flat_map(|old| old.iter()).partition(|old| old.terms.selection.matches(request));
+            let later = same.into_iter().find(|old| old.rule == entry.rule && old.asked > entry.asked);
+            newest = later.is_none();
+            std::iter::once(later.unwrap_or(&entry)).chain(others).take(VARIANTS).cloned().collect()
         });
-        true
+        newest
     }
 
     /// Forgets what is kept for a request with these headers.
