@@ -33,7 +33,7 @@ struct State {
 }
 
 pub(crate) struct Current {
-    credential: Credential,
+    pub(crate) credential: Credential,
     /// Made once, not for each attempt.
     header: Result<Option<(HeaderName, HeaderValue)>>,
     pub(crate) version: u64,
