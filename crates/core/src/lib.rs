@@ -16,6 +16,7 @@ mod pager;
 mod platform;
 mod request;
 mod response;
+pub mod spill;
 mod transport;
 
 pub use body::Body;

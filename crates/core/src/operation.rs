@@ -151,7 +151,8 @@ impl Operation {
         self
     }
 
-    /// The quota bucket it takes from **beside** the platform's default one, such as HubSpot's search.
+    /// The quota bucket it takes from **beside** the platform's default one, such as HubSpot's search. A bucket that the client has no
+    /// limit for is an error of each call ([`ErrorKind::Config`](crate::ErrorKind::Config)), and of the conformance suite.
     #[must_use]
     pub const fn quota(mut self, bucket: &'static str) -> Self {
         self.quota = Some(bucket);

@@ -48,8 +48,12 @@ impl LimitsSlot {
     ) -> Result<Permits<'a>> {
         let mut permits = Permits { own: None, default: None, core, context };
         let operation = &context.operation;
-        if let Some(own) = operation.get_quota().and_then(|name| self.bucket(name)) {
-            permits.own = Some(take(own, core, context).await?);
+        if let Some(name) = operation.get_quota() {
+            match self.bucket(name) {
+                Some(own) => permits.own = Some(take(own, core, context).await?),
+                None if self.shared.iter().any(|(bucket, _)| *bucket == name) => {}
+                None => return Err(self.no_such_bucket(name)),
+            }
         }
         if let Some(default) = self.bucket(LimitSpec::DEFAULT) {
             permits.default = Some(take(default, core, context).await?);
@@ -69,6 +73,17 @@ impl LimitsSlot {
             core.observers.emit(|| Signal::quota_waited(&context.platform, &context.connection, waited));
         }
         Ok(permits)
+    }
+
+    /// A misspelt bucket would spend a quota that nobody counts.
+    fn no_such_bucket(&self, name: &str) -> Error {
+        let shared = self.shared.iter().map(|(bucket, _)| *bucket);
+        let known: Vec<_> = self.buckets.iter().map(|(bucket, _)| *bucket).chain(shared).collect();
+        let known = if known.is_empty() { "none at all".to_owned() } else { known.join(", ") };
+        let text = format!("it takes from the quota bucket {name}, which has no limit; there are: {known}");
+        Error::new(ErrorKind::Config, text)
+            .with_delivery(martlet_base::Delivery::NotSent)
+            .with_recovery(martlet_base::Recovery::Fatal)
     }
 
     /// Takes in what an answer said: pauses by bucket, and `pause` when the platform asked for fewer requests.

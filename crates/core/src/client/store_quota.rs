@@ -36,14 +36,14 @@ struct Books {
 const MOST_ENTRIES: usize = 1_024;
 
 impl StoreQuota {
-    /// Windows in `store`, under keys that begin with `quota/`.
+    /// Windows in `store`, under keys that begin with `shared-quota/`: the quota journal's begin with `quota/`, and hold something else.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store }
     }
 
     async fn take(&self, ask: &Reservation) -> Result<Lease, StoreError> {
-        let cell = CellKey::new(&format!("quota/{}", ask.key))?;
+        let cell = CellKey::new(&format!("shared-quota/{}", ask.key))?;
         loop {
             let now = self.store.now().await?;
             let found = self.store.get(std::slice::from_ref(&cell)).await?.pop().flatten();

@@ -22,5 +22,6 @@ mod requests;
 mod resilience;
 mod retry;
 mod secrets;
+mod spill;
 mod support;
 mod timeouts;

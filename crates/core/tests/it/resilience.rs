@@ -137,6 +137,34 @@ async fn l12_two_processes_share_a_window_through_a_store() {
 }
 
 #[tokio::test]
+async fn l12_a_shared_window_and_the_quota_journal_never_share_a_cell() {
+    let world = World::new();
+    world.transport.on(&GET).reply(200).forever();
+    let store = Arc::new(MemoryStore::new(world.clock.clone()));
+    // The name of the journal's own record of this platform and connection.
+    let window = SharedWindow::builder("acme/default", "a", 20, secs(100));
+    let window = window.build(Arc::new(StoreQuota::new(store.clone()))).unwrap();
+    let client = world.builder().shared_window(LimitSpec::DEFAULT, window).quota_journal(store);
+    let client = client.build().unwrap();
+    for _ in 0..3 {
+        world.execute(&client, get()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_misspelt_quota_bucket_is_an_error_that_names_those_there_are() {
+    const SEARCH: Operation = Operation::get("things.search", "/search").quota("serach");
+    let world = World::new();
+    let own = LimitSpec::new(LimitSpec::DEFAULT).window("w", 5, secs(1));
+    let client = world.builder().limit(own).build().unwrap();
+    let error = fails(world.execute(&client, Call::new(SEARCH)).await);
+    assert_eq!(error.kind(), ErrorKind::Config);
+    let text = error.to_string();
+    assert!(text.contains("things.search") && text.contains("serach") && text.contains("default"), "{text}");
+    assert!(world.transport.requests().is_empty());
+}
+
+#[tokio::test]
 async fn b17_what_is_the_callers_fault_does_not_open_the_circuit() {
     // vllm router #60, coder #24701, vespa #34917: 4xx and 429 tripped it.
     for (status, counts) in [

@@ -35,7 +35,8 @@ enum Kind {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Overflow {
-    /// It is refused: put it into a durable queue, or try elsewhere.
+    /// It is refused ([`LimitError::QueueFull`](crate::LimitError::QueueFull)): try elsewhere, or put it into a durable queue. `martlet-core`
+    /// does that by itself (`spill::SpillQueue`).
     #[default]
     RejectNew,
     /// The last of the lowest class leaves for it, if that class is lower than its own.
