@@ -3,6 +3,7 @@
 use super::time;
 use crate::operations::ObjectOperations;
 use martlet_base::Timestamp;
+use martlet_core::Patch;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -159,12 +160,13 @@ impl PropertyValues {
         self.set(name, "")
     }
 
-    /// Sets a property to `Some`, or takes its value away for `None`.
+    /// Does with a property what the patch says; [`Absent`](Patch::Absent) leaves it out.
     #[must_use]
-    pub fn set_or_clear(self, name: impl Into<String>, value: Option<impl Into<String>>) -> Self {
-        match value {
-            Some(value) => self.set(name, value),
-            None => self.clear(name),
+    pub fn patch(self, name: impl Into<String>, patch: impl Into<Patch<String>>) -> Self {
+        match patch.into() {
+            Patch::Absent => self,
+            Patch::Clear => self.clear(name),
+            Patch::Set(value) => self.set(name, value),
         }
     }
 
@@ -205,6 +207,13 @@ impl<T> UpsertInput<T> {
     #[must_use]
     pub fn clear(mut self, name: impl Into<String>) -> Self {
         self.properties = self.properties.clear(name);
+        self
+    }
+
+    /// Does with a property what the patch says; [`Absent`](Patch::Absent) leaves it out.
+    #[must_use]
+    pub fn patch(mut self, name: impl Into<String>, patch: impl Into<Patch<String>>) -> Self {
+        self.properties = self.properties.patch(name, patch);
         self
     }
 

@@ -2,7 +2,7 @@
 
 use crate::kit::{Scripted, World};
 use martlet_base::Delivery;
-use martlet_core::ErrorKind;
+use martlet_core::{ErrorKind, Patch};
 use martlet_hubspot::{
     Company, CompanyInput, Deal, Direction, FilterOperator, NewProperty, Property, PropertyValues, operations,
 };
@@ -75,7 +75,10 @@ async fn what_is_created_can_be_read_and_changed() {
     assert_eq!((acme.name(), acme.property("city")), (Some("Acme"), Some("Zürich")));
 
     // Set, clear and leave alone.
-    let changes = PropertyValues::new().set_or_clear("name", Some("Acme AG")).clear("city");
+    let changes = PropertyValues::new()
+        .patch("name", "Acme AG")
+        .patch("city", Patch::Clear)
+        .patch("domain", Patch::Absent);
     let changed = world.clock.drive(companies.update(acme.id.clone(), &changes)).await.unwrap();
     assert_eq!((changed.name(), changed.property("city")), (Some("Acme AG"), None));
     let read = companies.get(acme.id.clone()).properties(["name", "city", "domain"]).send();
@@ -84,7 +87,7 @@ async fn what_is_created_can_be_read_and_changed() {
         (read.name(), read.property("city"), read.domain()),
         (Some("Acme AG"), None, Some("a.example"))
     );
-    let gone = PropertyValues::new().set_or_clear("domain", None::<&str>);
+    let gone = PropertyValues::new().patch("domain", Patch::set_or_clear(None));
     world.clock.drive(companies.update(acme.id.clone(), &gone)).await.unwrap();
 
     world.clock.drive(companies.archive(acme.id.clone())).await.unwrap();
@@ -99,7 +102,8 @@ async fn what_is_created_can_be_read_and_changed() {
 async fn an_update_names_only_what_changes() {
     let scripted = Scripted::new();
     scripted.on(&operations::deals::UPDATE).json(200, &json!({"id": "7"}));
-    let changes = PropertyValues::new().set("amount", "12").clear("closedate");
+    let changes =
+        PropertyValues::new().set("amount", "12").clear("closedate").patch("dealname", Patch::Absent);
     scripted.clock.drive(scripted.hubspot.deals().update("7", &changes)).await.unwrap();
     let requests = scripted.transport.requests();
     let body: Value = serde_json::from_slice(&requests[0].body).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::kit::{Scripted, World};
 use martlet_base::Delivery;
-use martlet_core::{Bulk, ErrorKind};
+use martlet_core::{Bulk, ErrorKind, Patch};
 use martlet_hubspot::{ContactId, ContactInput, MAX_BATCH, operations};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -37,7 +37,8 @@ async fn properties_that_are_not_named_stay_and_cleared_ones_go() {
     let contacts = world.hubspot.contacts();
     let first = input("ada@example.com").set("city", "Zürich").set("company", "Acme");
     world.clock.drive(contacts.batch_upsert("email", &[first])).await.unwrap();
-    let second = ContactInput::new("ada@example.com").clear("company");
+    let second =
+        ContactInput::new("ada@example.com").patch("company", Patch::Clear).patch("city", Patch::Absent);
     world.clock.drive(contacts.batch_upsert("email", &[second])).await.unwrap();
     let get = contacts.get_by_email("ada@example.com").properties(["city", "company", "firstname"]);
     let ada = world.clock.drive(get.send()).await.unwrap();

@@ -1,4 +1,5 @@
 use super::lenient;
+use martlet_core::Patch;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -102,8 +103,8 @@ pub struct MergeFieldUpdate {
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     required: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    default_value: Option<String>,
+    #[serde(skip_serializing_if = "Patch::is_absent", serialize_with = "Patch::clear_with_empty_text")]
+    default_value: Patch<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     public: Option<bool>,
 }
@@ -126,9 +127,9 @@ impl MergeFieldUpdate {
         self
     }
 
-    /// What members have who were not given a value.
-    pub fn default_value(mut self, value: impl Into<String>) -> Self {
-        self.default_value = Some(value.into());
+    /// What members have who were not given a value; [`Patch::Clear`] is nothing (sent as `""`; unconfirmed).
+    pub fn default_value(mut self, value: impl Into<Patch<String>>) -> Self {
+        self.default_value = value.into();
         self
     }
 

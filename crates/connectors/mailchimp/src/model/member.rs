@@ -1,5 +1,6 @@
 use super::lenient;
 use crate::SubscriberHash;
+use martlet_core::Patch;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -178,6 +179,16 @@ impl MemberUpsert {
     pub fn merge_field(mut self, tag: impl Into<String>, value: impl Into<Value>) -> Self {
         self.merge_fields.insert(tag.into(), value.into());
         self
+    }
+
+    /// Does with a custom field what the patch says: empties it with `""`, or leaves it alone when it is
+    /// [`Absent`](Patch::Absent).
+    pub fn patch_merge_field(self, tag: impl Into<String>, patch: Patch<impl Into<Value>>) -> Self {
+        match patch {
+            Patch::Absent => self,
+            Patch::Clear => self.merge_field(tag, ""),
+            Patch::Set(value) => self.merge_field(tag, value),
+        }
     }
 
     /// Sets custom fields.

@@ -1,6 +1,6 @@
 use crate::support::{KEY, LIST, client_of, simulated};
 use martlet_base::{Delivery, ManualClock, Recovery, Timestamp};
-use martlet_core::{Bulk, Error, ErrorKind, Idempotency};
+use martlet_core::{Bulk, Error, ErrorKind, Idempotency, Patch};
 use martlet_mailchimp::sim::SeedMember;
 use martlet_mailchimp::{
     BulkMember, BulkOptions, MAX_BULK, Mailchimp, Member, MemberSort, MemberStatus, MemberUpsert,
@@ -221,6 +221,23 @@ async fn what_cannot_be_accounted_for_is_not_sent() {
 }
 
 #[tokio::test]
+async fn a_merge_field_is_set_emptied_or_left_alone() {
+    let (_, mailchimp) = simulated(vec![]);
+    let members = mailchimp.audience(LIST).members();
+    let new = || MemberUpsert::new(MemberStatus::Subscribed);
+    let first = new().merge_field("FNAME", "Ada").merge_field("LNAME", "King").merge_field("PHONE", "1");
+    members.upsert("ada@example.org", first).await.unwrap();
+    let changes = new()
+        .patch_merge_field("FNAME", Patch::Set("Augusta"))
+        .patch_merge_field("LNAME", Patch::<&str>::Clear)
+        .patch_merge_field("PHONE", Patch::<&str>::Absent);
+    let ada = members.upsert("ada@example.org", changes).await.unwrap();
+    assert_eq!(ada.merge_text("FNAME").as_deref(), Some("Augusta"));
+    assert_eq!((ada.merge_text("LNAME"), &ada.merge_fields["LNAME"]), (None, &json!("")));
+    assert_eq!(ada.merge_text("PHONE").as_deref(), Some("1"));
+}
+
+#[tokio::test]
 async fn a_bulk_request_carries_no_status_unless_asked() {
     let Scripted { transport, mailchimp, .. } = scripted();
     let member = |email: &str| json!({ "id": "x", "email_address": email, "status": "subscribed" });
@@ -321,8 +338,12 @@ async fn merge_fields_are_kept_until_one_changes() {
     assert_eq!((&*changed.tag, changed.public, &*changed.default_value), ("LTV", true, "0"));
     assert_eq!(labels().await, format!("{all},Lifetime value"));
     assert_eq!(audience.get_merge_field(field.merge_id).await.unwrap(), changed);
-    let required = MergeFieldUpdate::new().required(true);
-    assert!(audience.update_merge_field(field.merge_id, required).await.unwrap().required);
+    let required = MergeFieldUpdate::new().required(true).default_value(Patch::Absent);
+    let required = audience.update_merge_field(field.merge_id, required).await.unwrap();
+    assert_eq!((required.required, &*required.default_value), (true, "0"), "what is not named stays");
+    let cleared = MergeFieldUpdate::new().default_value(Patch::Clear);
+    let cleared = audience.update_merge_field(field.merge_id, cleared).await.unwrap();
+    assert_eq!((cleared.required, &*cleared.default_value), (true, ""));
 
     audience.delete_merge_field(field.merge_id).await.unwrap();
     assert_eq!(labels().await, all);
