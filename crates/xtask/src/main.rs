@@ -8,6 +8,7 @@ mod crates;
 mod features;
 mod floors;
 mod package;
+mod peers;
 mod public_api;
 mod rustdoc;
 mod servers;
@@ -31,6 +32,7 @@ cargo xtask COMMAND
   features [ARGS]  clippy on each published package alone: its default features, none, each feature by itself
   docs [ARGS]      the documentation as docs.rs builds it; a warning is an error
   public-api       what the published packages promise, against the lists in `api/`; `--bless` writes them anew
+  peers [ARGS]     the bench `extract` beside airbyte-cdk and dlt, which it installs from PyPI; needs python3
   package [ARGS]   what `cargo publish` would upload, without building it again (`--verify` builds it)
 ";
 
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         "features" => features::run(&args),
         "docs" => rustdoc::docs(&args),
         "public-api" => public_api::run(&args),
+        "peers" => peers::run(&args),
         "package" => package::run(&args),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");
