@@ -268,10 +268,9 @@ impl CacheSlot {
             // Where the platform calls a refusal an answer.
             Ok(response) if response.status().as_u16() >= 400 => change.harmless = true,
             Ok(response) => {
-                let named = [LOCATION, CONTENT_LOCATION].into_iter().filter_map(|name| {
-                    let target = url.join(response.headers().get(name)?.to_str().ok()?).ok()?;
-                    (target.origin() == url.origin()).then_some(target)
-                });
+                // One of another origin has nothing kept: no request goes there.
+                let named = |name| url.join(response.headers().get(name)?.to_str().ok()?).ok();
+                let named = [LOCATION, CONTENT_LOCATION].into_iter().filter_map(named);
                 named.for_each(|url| self.forget(&url));
             }
             Err(error) => {

@@ -352,6 +352,13 @@ async fn hc5_an_answer_is_as_old_as_its_age_or_its_date_says() {
     case.later(ms(500));
     assert_eq!(number(&case.get().await), (2, false));
 
+    // Who knows how old that is?
+    let case = Case::new(HTTP, |s| {
+        s.json(200, &1).header("cache-control", "max-age=60").header("age", "0, 0").json(200, &2)
+    });
+    number(&case.get().await);
+    assert_eq!(number(&case.get().await), (2, false));
+
     let case = Case::new(HTTP, |s| s);
     let old = case.date(-61);
     case.world

@@ -248,8 +248,8 @@ impl Terms {
 
     /// Whether it may stand in for an error that another try may mend.
     pub(super) fn stands_in(&self, now: Moment, asked: &Directives) -> bool {
-        !self.strict
-            && !asked.no_cache
+        // No window is left to what is strict.
+        !asked.no_cache
             && now.since(self.fresh_until) < self.stale_if_error
             && asked.max_age.is_none_or(|most| self.age(now) <= Duration::from_secs(most))
     }
