@@ -10,9 +10,9 @@ use std::time::Duration;
 /// How long a server may take until it answers.
 const READY: Duration = Duration::from_secs(30);
 
-/// A kind of server, and what tests of a package want of it.
+/// A kind of server, and whose tests want it.
 struct Kind {
-    package: &'static str,
+    packages: &'static [&'static str],
     variable: &'static str,
     /// What apt calls it.
     apt: &'static str,
@@ -21,14 +21,19 @@ struct Kind {
 
 const KINDS: [Kind; 3] = [
     Kind {
-        package: "martlet-postgres",
+        packages: &["martlet-postgres", "martlet-redis"],
         variable: "MARTLET_TEST_POSTGRES_URL",
         apt: "postgresql",
         start: postgres,
     },
-    Kind { package: "martlet-redis", variable: "MARTLET_TEST_REDIS_URL", apt: "redis-server", start: redis },
     Kind {
-        package: "martlet-redis",
+        packages: &["martlet-redis"],
+        variable: "MARTLET_TEST_REDIS_URL",
+        apt: "redis-server",
+        start: redis,
+    },
+    Kind {
+        packages: &["martlet-redis"],
         variable: "MARTLET_TEST_REDIS_CLUSTER_URL",
         apt: "redis-server",
         start: redis_cluster,
@@ -76,9 +81,10 @@ pub(crate) fn provide(
 ) -> Result<Vec<Server>, String> {
     let mut servers = Vec::new();
     for kind in KINDS {
-        let wanted = packages.is_none_or(|packages| packages.iter().any(|package| package == kind.package));
+        let is_for = |package: &String| kind.packages.contains(&package.as_str());
+        let wanted = packages.is_none_or(|packages| packages.iter().any(is_for));
         let given = std::env::var_os(kind.variable).is_some_and(|value| !value.is_empty());
-        if !wanted || given || !is_member(kind.package) {
+        if !wanted || given || !kind.packages.iter().any(|package| is_member(package)) {
             continue;
         }
         let started = (kind.start)().or_else(|missing| {
@@ -90,8 +96,10 @@ pub(crate) fn provide(
                 cargo.env(kind.variable, &server.url);
                 servers.push(server);
             }
-            Err(reason) if in_ci => return Err(format!("{} cannot be tested: {reason}", kind.package)),
-            Err(reason) => eprintln!("SKIPPED {}: {reason}", kind.package),
+            Err(reason) if in_ci => {
+                return Err(format!("{} cannot be tested: {reason}", kind.packages.join(", ")));
+            }
+            Err(reason) => eprintln!("SKIPPED {}: {reason}", kind.packages.join(", ")),
         }
     }
     Ok(servers)

@@ -1,6 +1,10 @@
 //! What holds when one batch touches several shapes.
 
-use super::{Subject, key};
+mod upkeep;
+
+pub use upkeep::*;
+
+use super::{Subject, key, poll_and_drop, until_whole};
 use crate::{
     BuryKind, BuryReason, Expect, Fence, LogId, Message, Outcome, QueueName, Received, Record,
     StoreErrorKind, Version, WriteBatch,
@@ -161,4 +165,31 @@ pub async fn batches_over_all_shapes_at_once_are_each_whole(subject: Subject) {
     let bodies: std::collections::BTreeSet<String> =
         records.iter().map(|record| format!("k{:0>2}", String::from_utf8_lossy(&record.body))).collect();
     assert!(names.iter().eq(&bodies), "{names:?} {bodies:?}");
+}
+
+/// A batch over all shapes whose future is dropped at any point is there as a whole or not at all.
+pub async fn a_dropped_batch_is_whole_in_every_shape(subject: Subject) {
+    for round in 0..30 {
+        let name = |shape: &str| format!("{shape}{round:02}");
+        let received = subject.one(&name("inbox")).await;
+        let log = LogId::new("run", &name("log")).expect("the suite uses valid names");
+        let batch = WriteBatch::new()
+            .ack(&received.receipt)
+            .put(key(&name("cell")), Expect::Absent, "v")
+            .append(log.clone(), None, "r")
+            .enqueue(queue(&name("outbox")), Message::new("m").dedup("d"));
+        poll_and_drop(subject.commit(batch), round % 5).await;
+        let look = async || {
+            let depth = async |queue_of: &str| {
+                subject.store.depth(&queue(&name(queue_of))).await.expect("depth").total()
+            };
+            let records = subject.store.read_log(&log, 1, 10).await.expect("read").len() as u64;
+            let cell = u64::from(subject.read(&name("cell")).await.is_some());
+            (cell, records, depth("outbox").await, depth("inbox").await)
+        };
+        let (nothing, whole) = ((0, 0, 0, 1), (1, 1, 1, 0));
+        let seen = until_whole(look, |seen| [nothing, whole].contains(seen)).await;
+        assert!([nothing, whole].contains(&seen), "half of a batch: {seen:?}");
+        assert!(round % 5 != 0 || seen == nothing, "a commit that never began was applied");
+    }
 }

@@ -380,7 +380,6 @@ pub async fn a_dropped_commit_is_whole_or_nothing(subject: Subject) {
         let batch = put(&a, Expect::Absent, "v").put(key(&b), Expect::Absent, "v");
         poll_and_drop(subject.store.commit(batch), round % 5).await;
         poll_and_drop(subject.store.scan("", None, 10), round % 3).await;
-        // A commit that is answered comes after all that were sent before it.
         let _ = subject.commit(put("barrier", Expect::Any, "v")).await.expect("the store goes on");
         let found = subject.names(&format!("{round}/"), 10).await;
         assert!(found.is_empty() || found == [a, b], "half of a batch: {found:?}");
@@ -452,4 +451,27 @@ pub async fn random_operations_agree_with_the_memory_store(subject: Subject) {
         };
         assert_eq!(values(ours), values(theirs), "step {step}");
     }
+}
+
+/// When the wall clock is set back, cells stay, versions stay fresh, and what a read tells is what a write finds.
+pub async fn a_clock_that_goes_back_does_no_harm(subject: Subject) {
+    let hour = Duration::from_secs(3600);
+    let soon = subject.store.now().await.expect("now") + Duration::from_secs(10);
+    let first = subject.commit(put("stays", Expect::Absent, "1")).await.expect("put").version();
+    let batch = WriteBatch::new().put_expiring(key("ends"), Expect::Any, "v", soon);
+    let _ = subject.commit(batch).await.expect("put");
+    if !subject.step_back(hour) {
+        return;
+    }
+    assert_eq!(subject.read("stays").await.expect("it has no end").version, first);
+    let second = subject.commit(put("stays", first, "2")).await.expect("put").version();
+    assert_ne!(second, first);
+    assert!(subject.commit(put("stays", first, "3")).await.expect_err("replaced").is_conflict());
+    assert!(subject.read("ends").await.is_some(), "its time is later now");
+    subject.pass(hour + Duration::from_secs(10));
+    assert_eq!(subject.read("ends").await, None);
+    subject.step_back(hour);
+    // Whether it is there again is the store's choice, and it sticks to it.
+    let is_there = subject.read("ends").await.is_some();
+    assert_eq!(subject.commit(put("ends", Expect::Absent, "new")).await.is_ok(), !is_there);
 }

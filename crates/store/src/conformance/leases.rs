@@ -1,6 +1,6 @@
 //! What every store with leases promises.
 
-use super::{Subject, key};
+use super::{Subject, key, poll_and_drop};
 use crate::{Expect, Fence, StoreErrorKind, WriteBatch};
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,5 +99,53 @@ pub async fn a_bad_owner_is_refused(subject: Subject) {
     for owner in ["", "a\nb", &"x".repeat(513)] {
         let error = subject.store.lease(&key("job"), owner, TTL).await.expect_err("no name");
         assert_eq!(error.kind(), StoreErrorKind::Invalid);
+    }
+}
+
+/// Owners are text in any script, told apart by their bytes.
+pub async fn owners_in_any_script_are_told_apart(subject: Subject) {
+    let longest = "é".repeat(256);
+    let owners = ["é", "e\u{301}", "I", "i", "ı", "a ", "a", " a", "1 2 a", "👩‍👧", "%d", "'; --", &longest];
+    for (n, owner) in owners.into_iter().enumerate() {
+        let name = key(&format!("job/{n}"));
+        let lease = async |asks: &str| subject.store.lease(&name, asks, TTL).await.expect("lease works");
+        let fence = lease(owner).await.expect("it is free");
+        for other in owners {
+            assert_eq!(
+                lease(other).await,
+                (other == owner).then(|| fence.clone()),
+                "{other:?} for {owner:?}"
+            );
+        }
+    }
+}
+
+/// When the wall clock is set back, the holder stays the holder, and the next one comes after it.
+pub async fn a_clock_that_goes_back_gives_no_second_holder(subject: Subject) {
+    let fence = subject.lease("a", TTL).await.expect("it is free");
+    if !subject.step_back(TTL * 360) {
+        return;
+    }
+    assert_eq!(subject.lease("b", TTL).await, None);
+    assert_eq!(subject.lease("a", TTL).await, Some(fence.clone()), "renewed");
+    let _ = subject.commit(WriteBatch::new().fenced(&fence)).await.expect("still the latest");
+    subject.pass(TTL);
+    let next = subject.lease("b", TTL).await.expect("its time is over, by the clock as it is now");
+    assert!(next.token() > fence.token());
+    let error = subject.commit(WriteBatch::new().fenced(&fence)).await.expect_err("b took over");
+    assert_eq!(error.kind(), StoreErrorKind::StaleFence);
+}
+
+/// Whoever drops the request holds the lease or does not; nobody holds it beside somebody else.
+pub async fn a_dropped_request_makes_no_second_holder(subject: Subject) {
+    for round in 0..30 {
+        let name = key(&format!("job/{round}"));
+        poll_and_drop(subject.store.lease(&name, "a", TTL), round % 5).await;
+        let of_b = subject.store.lease(&name, "b", TTL).await.expect("lease works");
+        let of_a = subject.store.lease(&name, "a", TTL).await.expect("lease works");
+        assert!(of_a.is_some() != of_b.is_some(), "{of_a:?} {of_b:?}");
+        assert!(round % 5 != 0 || of_a.is_none(), "a request that never began was heard");
+        let fence = of_a.or(of_b).expect("one of them");
+        let _ = subject.commit(WriteBatch::new().fenced(&fence)).await.expect("the holder");
     }
 }

@@ -6,6 +6,7 @@
 #[cfg(feature = "cluster")]
 mod cluster;
 mod conformance;
+mod copy;
 mod crash;
 mod own;
 mod server;
