@@ -12,6 +12,8 @@ pub mod bulkhead {}
 pub mod hedge {}
 #[doc = include_str!("../docs/limits.md")]
 pub mod limits {}
+#[doc = include_str!("../docs/pitfalls.md")]
+pub mod pitfalls {}
 #[doc = include_str!("../docs/retry.md")]
 pub mod retry {}
 #[doc = include_str!("../docs/single_flight.md")]

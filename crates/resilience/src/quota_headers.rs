@@ -10,6 +10,27 @@
 //! * A reset is clamped to 24 hours. A window of which nothing remains is taken until its reset; one of which something
 //!   remains stops nobody, however far its reset.
 //!
+//! What each platform sends (unconfirmed where it says so):
+//!
+//! | platform | dialect |
+//! |---|---|
+//! | ActiveCampaign, Klaviyo | [`Dialect::RateLimitOld`] |
+//! | Braze, Intercom | [`Dialect::XRateLimit`] with [`ResetUnit::EpochSeconds`] |
+//! | Brevo | [`Dialect::Brevo`] |
+//! | Customer.io, Iterable, LinkedIn Ads, Mailchimp, TikTok Ads | nothing: [`Dialect::RetryAfter`], in case |
+//! | GA4 | nothing in headers; [`ga4_quota`] of the body |
+//! | Google Ads | nothing in headers; [`google_ads_pause`] of the body |
+//! | HubSpot | [`Dialect::HubSpot`] |
+//! | Marketo | nothing: errors 606, 607 and 615 in a body with status 200 |
+//! | Meta | [`Dialect::Meta`] |
+//! | Pipedrive | [`Dialect::Pipedrive`] |
+//! | Salesforce | [`Dialect::Salesforce`] |
+//! | Segment | [`Dialect::XRateLimit`] with [`ResetUnit::EpochSeconds`] (both unconfirmed) |
+//! | SendGrid | [`Dialect::XRateLimit`] with [`ResetUnit::DeltaSeconds`] |
+//! | Shopify | [`Dialect::ShopifyRest`]; [`shopify_cost`] of the body for GraphQL |
+//! | Stripe | no numbers, only which limit it was: [`Dialect::RetryAfter`] |
+//! | Twilio | [`Dialect::RetryAfter`] (unconfirmed), and how many run at once |
+//!
 //! ```
 //! use martlet_base::{Moment, Timestamp};
 //! use martlet_resilience::{Limits, quota_headers::Dialect};
@@ -291,7 +312,7 @@ fn partition(item: Option<&BareItem>) -> Option<Vec<u8>> {
     }
 }
 
-pub use vendor::shopify_cost;
+pub use vendor::{ga4_quota, google_ads_pause, shopify_cost};
 
 #[cfg(not(martlet_loom))]
 #[cfg(test)]

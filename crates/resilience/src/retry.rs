@@ -151,6 +151,7 @@ pub struct Retry {
     reauthenticated: bool,
     may_have_been_applied: bool,
     previous: Duration,
+    stop_at: Option<Moment>,
 }
 
 impl Retry {
@@ -174,6 +175,7 @@ impl Retry {
             reauthenticated: false,
             may_have_been_applied: false,
             previous: Duration::ZERO,
+            stop_at: None,
         }
     }
 
@@ -205,6 +207,13 @@ impl Retry {
     #[must_use]
     pub const fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// After a stop: when to tell the caller, if not at once. That is so when the budget was empty and the policy is for
+    /// [`long_poll`](RetryPolicyBuilder::long_poll); [`retry`] sleeps until then.
+    #[must_use]
+    pub const fn stop_at(&self) -> Option<Moment> {
+        self.stop_at
     }
 
     /// Whether any attempt so far may have had an effect: the last failure alone does not tell.
@@ -264,7 +273,11 @@ impl Retry {
         }
         // Last of all: what is not going to happen is not paid for.
         if let Some(budget) = &self.budget {
-            self.permit = Some(budget.withdraw(recovery, now).ok_or(StopReason::BudgetExhausted)?);
+            self.permit = budget.withdraw(recovery, now);
+            if self.permit.is_none() {
+                self.stop_at = self.policy.long_poll().then_some(at);
+                return Err(StopReason::BudgetExhausted);
+            }
         }
         self.retries += 1;
         self.previous = pause;
@@ -335,6 +348,9 @@ async fn retry_after<T, E: Fault>(
             Decision::RetryAt(at) => clock.sleep_until(at).await,
             Decision::Reauthenticate => {}
             Decision::Stop(reason) => {
+                if let Some(at) = state.stop_at() {
+                    clock.sleep_until(at).await;
+                }
                 let (attempts, maybe) = (state.attempts(), state.may_have_been_applied());
                 return Err(Exhausted { error, reason, attempts, may_have_been_applied: maybe });
             }

@@ -270,6 +270,9 @@ where
                     Decision::Reauthenticate => StopReason::NotRetryable,
                     Decision::Stop(reason) => reason,
                 };
+                if let Some(at) = state.stop_at() {
+                    clock.sleep_until(at).await;
+                }
                 let (attempts, maybe) = (state.attempts(), state.may_have_been_applied());
                 return Err(Exhausted { error, reason, attempts, may_have_been_applied: maybe });
             }

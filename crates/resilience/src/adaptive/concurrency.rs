@@ -413,6 +413,31 @@ mod tests {
     }
 
     #[test]
+    fn netflix_155_a_limit_at_its_maximum_stays_there_while_all_goes_well() {
+        // There, reaching the maximum halved it.
+        let arc = AdaptiveConcurrency::builder().between(1, 10).build().unwrap();
+        let mut reached = false;
+        for round in 0..500 {
+            let permits: Vec<_> = std::iter::from_fn(|| arc.try_acquire(at(round * 100)).ok()).collect();
+            permits.into_iter().for_each(|p| p.finish(Signal::Success, at(round * 100 + 100)));
+            let limit = arc.snapshot().limit;
+            reached |= limit == 10;
+            assert!(!reached || limit == 10, "{limit} in round {round}");
+        }
+        assert!(reached);
+    }
+
+    #[test]
+    fn netflix_165_the_usual_time_does_not_drift_up_with_the_load_that_it_allows() {
+        // There, answers slowed by the callers themselves became the usual, which allowed more callers.
+        let (early, _) = simulate(20, 10_000, 500, 200);
+        let (late, arc) = simulate(20, 10_000, 500, 1_600);
+        assert!(mean(&late) < mean(&early) * 1.3, "{} and then {}", mean(&early), mean(&late));
+        assert!(late.iter().all(|limit| *limit < 80), "{:?}", late.iter().max());
+        assert!(arc.snapshot().averaged_rtt.unwrap() < Duration::from_millis(260));
+    }
+
+    #[test]
     fn a4_it_changes_at_most_once_per_mean_round_trip() {
         let arc = AdaptiveConcurrency::builder().start(100).build().unwrap();
         let permits: Vec<_> = (0..100).map(|_| arc.try_acquire(at(0)).unwrap()).collect();

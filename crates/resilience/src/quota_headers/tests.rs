@@ -288,3 +288,88 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn l8_each_of_the_22_platforms_has_its_dialect() {
+    use Dialect::{
+        Brevo, HubSpot, Meta, Pipedrive, RateLimitOld, RetryAfter, Salesforce, ShopifyRest, XRateLimit,
+    };
+    use ResetUnit::{DeltaSeconds, EpochSeconds};
+    let triple = |prefix: &str, reset: &str| {
+        [("limit", "10"), ("remaining", "4"), ("reset", reset)]
+            .map(|(field, value)| (format!("{prefix}{field}"), value.to_owned()))
+            .to_vec()
+    };
+    let one = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+    let epoch = "1637707330";
+    let usage = r#"{"1":[{"type":"ads_management","call_count":60,"total_cputime":3,"total_time":7}]}"#;
+    let says = |left: u32| Some(left);
+    // Each with an answer of its kind and what that leaves; nothing where the platform sends nothing.
+    let platforms = [
+        ("activecampaign", RateLimitOld, triple("ratelimit-", "1"), says(4)),
+        ("braze", XRateLimit(EpochSeconds), triple("x-ratelimit-", epoch), says(4)),
+        ("brevo", Brevo, triple("x-sib-ratelimit-", "9"), says(4)),
+        ("customerio", RetryAfter, vec![], None),
+        ("ga4", RetryAfter, vec![], None),
+        ("google-ads", RetryAfter, vec![], None),
+        ("hubspot", HubSpot, one("x-hubspot-ratelimit-remaining", "4"), says(4)),
+        ("intercom", XRateLimit(EpochSeconds), triple("x-ratelimit-", epoch), says(4)),
+        ("iterable", RetryAfter, vec![], None),
+        ("klaviyo", RateLimitOld, triple("ratelimit-", "30"), says(4)),
+        ("linkedin-ads", RetryAfter, vec![], None),
+        ("mailchimp", RetryAfter, vec![], None),
+        ("marketo", RetryAfter, vec![], None),
+        ("meta", Meta, one("x-business-use-case-usage", usage), says(40)),
+        ("pipedrive", Pipedrive, triple("x-ratelimit-", "2"), says(4)),
+        ("salesforce", Salesforce, one("sforce-limit-info", "api-usage=695/15000"), says(14_305)),
+        ("segment", XRateLimit(EpochSeconds), triple("x-ratelimit-", epoch), says(4)),
+        ("sendgrid", XRateLimit(DeltaSeconds), triple("x-ratelimit-", "21"), says(4)),
+        ("shopify", ShopifyRest, one("x-shopify-shop-api-call-limit", "32/40"), says(8)),
+        ("stripe", RetryAfter, one("stripe-rate-limited-reason", "global-rate"), None),
+        ("tiktok-ads", RetryAfter, vec![], None),
+        ("twilio", RetryAfter, one("twilio-concurrent-requests", "3"), None),
+    ];
+    assert_eq!(platforms.len(), 22);
+    for (platform, dialect, headers, left) in platforms {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+        let reading = read(dialect, &headers);
+        assert_eq!(reading.windows.first().and_then(|w| w.remaining), left, "{platform}");
+        // Whatever the dialect, an order to wait is one.
+        assert_eq!(read(dialect, &[("retry-after", "7")]).pause, Some(secs(7)), "{platform}");
+    }
+}
+
+#[test]
+fn l8_google_says_in_the_body_what_is_left_and_how_long_to_wait() {
+    let ga4 = serde_json::json!({ "propertyQuota": {
+        "tokensPerDay": { "consumed": 1, "remaining": 199_999 },
+        "tokensPerHour": { "consumed": 1, "remaining": 39_999 },
+        "concurrentRequests": { "consumed": 0, "remaining": 10 },
+        "serverErrorsPerProjectPerHour": { "remaining": 10 },
+    } });
+    assert_eq!(
+        rows(&ga4_quota(&ga4)),
+        [
+            ("tokensPerDay", None, Some(199_999), None, Some(86_400)),
+            ("tokensPerHour", None, Some(39_999), None, Some(3_600)),
+            ("concurrentRequests", None, Some(10), None, None),
+        ]
+    );
+    let ads = |delay: &str| {
+        let details =
+            |delay: &str| serde_json::json!({ "details": { "quotaErrorDetails": { "retryDelay": delay } } });
+        let errors = serde_json::json!([{ "errors": [details("2s"), details(delay), {}] }]);
+        google_ads_pause(
+            &serde_json::json!({ "error": { "status": "RESOURCE_EXHAUSTED", "details": errors } }),
+        )
+        .pause
+    };
+    assert_eq!(ads("30s"), Some(secs(30)));
+    assert_eq!(ads("2.5s"), Some(Duration::from_millis(2_500)));
+    for nonsense in ["", "s", "-1s", "NaNs", "1e999s", "30"] {
+        assert_eq!(ads(nonsense), Some(secs(2)), "{nonsense}");
+    }
+    for nonsense in [serde_json::json!(null), serde_json::json!({ "error": { "details": 5 } })] {
+        assert_eq!((ga4_quota(&nonsense), google_ads_pause(&nonsense)), Default::default());
+    }
+}

@@ -85,6 +85,39 @@ pub fn shopify_cost(body: &Value) -> Reading {
     reading
 }
 
+/// GA4 says in the body of each answer to a request with `returnPropertyQuota` what is left, at `propertyQuota`. `body` is the whole
+/// answer.
+#[must_use]
+pub fn ga4_quota(body: &Value) -> Reading {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let kinds = [
+        ("tokensPerDay", "tokens", Some(DAY)),
+        ("tokensPerHour", "tokens", Some(HOUR)),
+        ("tokensPerProjectPerHour", "tokens", Some(HOUR)),
+        ("concurrentRequests", "concurrent-requests", None),
+    ];
+    let windows = kinds.into_iter().filter_map(|(name, unit, per)| {
+        let left = body["propertyQuota"][name]["remaining"].as_u64()?;
+        let mut w = window(name, None, Some(u32::try_from(left).unwrap_or(u32::MAX)), per);
+        w.unit = Some(unit.to_owned());
+        Some(w)
+    });
+    Reading { pause: None, windows: windows.collect() }
+}
+
+/// Google Ads says in the body of a refusal how long to stay away: the longest `quotaErrorDetails.retryDelay`, such as `"30s"`. `body`
+/// is the whole answer.
+#[must_use]
+pub fn google_ads_pause(body: &Value) -> Reading {
+    let each = |list: &Value| list.as_array().cloned().unwrap_or_default();
+    let errors = each(&body["error"]["details"]).into_iter().flat_map(|detail| each(&detail["errors"]));
+    let delays = errors.filter_map(|error| {
+        let delay = error["details"]["quotaErrorDetails"]["retryDelay"].as_str()?.strip_suffix('s')?;
+        Duration::try_from_secs_f64(delay.parse().ok()?).ok()
+    });
+    Reading { pause: delays.max(), windows: Vec::new() }
+}
+
 pub(super) fn meta(header: &Header<'_>) -> Reading {
     let mut reading = Reading::default();
     let json = |name: &str| header(name).and_then(|text| serde_json::from_str::<Value>(text).ok());

@@ -24,6 +24,7 @@ struct Inner {
     max_retries: u32,
     server_hint: ServerHint,
     min_useful: Duration,
+    long_poll: bool,
     budget: Option<RetryBudget>,
 }
 
@@ -95,6 +96,7 @@ impl RetryPolicy {
             max_retries: 2,
             server_hint: ServerHint::Clamp { slack: Duration::from_secs(5) },
             min_useful: Duration::ZERO,
+            long_poll: false,
             budget: Some(budget.expect("the presets are valid: a test builds each")),
         }))
     }
@@ -119,6 +121,7 @@ impl RetryPolicy {
             max_retries,
             server_hint: ServerHint::Floor { cap: Duration::from_secs(300) },
             min_useful: Duration::ZERO,
+            long_poll: false,
             budget: None,
         }))
     }
@@ -139,6 +142,12 @@ impl RetryPolicy {
     #[must_use]
     pub fn min_useful(&self) -> Duration {
         self.0.min_useful
+    }
+
+    /// Whether an empty budget stops a call only after the pause.
+    #[must_use]
+    pub fn long_poll(&self) -> bool {
+        self.0.long_poll
     }
 
     /// What retries are paid from.
@@ -283,6 +292,14 @@ impl RetryPolicyBuilder {
         self
     }
 
+    /// For operations that wait at the server for news and are called again as soon as they return: when the budget is empty, the call
+    /// still pauses as it would have before the retry, and stops then ([`Retry::stop_at`](crate::Retry::stop_at)). Otherwise the caller
+    /// would be back at once, and the pause the only thing that was saved. As the AWS SDKs of 2026 do; off unless set.
+    pub const fn long_poll(mut self, on: bool) -> Self {
+        self.0.long_poll = on;
+        self
+    }
+
     /// What retries are paid from. Calls of all clones of the policy share it; make one policy per account at a server.
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.0.budget = Some(budget);
@@ -320,6 +337,8 @@ mod file {
         server_hint: ServerHint,
         #[serde(default, with = "duration")]
         min_useful: Duration,
+        #[serde(default)]
+        long_poll: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         budget: Option<BudgetOptions>,
     }
@@ -343,6 +362,7 @@ mod file {
                 max_retries: inner.max_retries,
                 server_hint: inner.server_hint,
                 min_useful: inner.min_useful,
+                long_poll: inner.long_poll,
                 budget: inner.budget.map(|budget| budget.options()),
             }
         }
@@ -357,6 +377,7 @@ mod file {
                 max_retries: f.max_retries,
                 server_hint: f.server_hint,
                 min_useful: f.min_useful,
+                long_poll: f.long_poll,
                 budget: f.budget.map(RetryBudget::from_options).transpose()?,
             })
             .build()

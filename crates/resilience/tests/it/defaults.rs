@@ -22,6 +22,7 @@ fn the_presets_of_retry_are_pinned() {
                 cap: 300s,
             },
             min_useful: 0ns,
+            long_poll: false,
             budget: None,
         },
     )

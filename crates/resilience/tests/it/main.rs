@@ -8,6 +8,7 @@ mod limits;
 mod pitfalls;
 mod retry;
 mod retry_vectors;
+mod rows;
 #[cfg(feature = "serde")]
 mod serde;
 mod sharing;

@@ -2,8 +2,8 @@
 
 use martlet_base::{Clock, Deadline, Delivery, Fault, ManualClock, Moment, Recovery, Rng};
 use martlet_resilience::{
-    Breaker, Bulkhead, Decision, Failure, Gcra, Limits, Repeat, Retry, RetryBudget, RetryPolicy, StopReason,
-    Throttle, Verdict, retry,
+    Breaker, Bulkhead, Decision, Failure, Gcra, Hedge, Limits, Repeat, Retry, RetryBudget, RetryPolicy,
+    StopReason, Throttle, Verdict, retry,
 };
 use std::future::{Future, ready};
 use std::pin::pin;
@@ -163,4 +163,115 @@ fn req_463_a_hint_that_is_shorter_than_the_policys_pause_shortens_nothing() {
         unreachable!()
     };
     assert!(at.since(Moment::ZERO) >= Duration::from_millis(750));
+}
+
+/// A body that is not read yet, or what an attempt holds while it runs; counts those that live.
+struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    fn new(living: &Arc<AtomicUsize>) -> Self {
+        living.fetch_add(1, SeqCst);
+        Self(Arc::clone(living))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+/// A hedge that has seen a hundred answers of 10 ms.
+fn hedge() -> Hedge {
+    let hedge = Hedge::builder().build().unwrap();
+    (0..100).for_each(|_| hedge.record(Duration::from_millis(10), Moment::ZERO));
+    hedge
+}
+
+/// Retries around a hedge. The first round fails twice; in the second the copy's head is here first.
+async fn retry_around_hedge(bodies: &Arc<AtomicUsize>, attempts: &Arc<AtomicUsize>) -> (Held, usize) {
+    let manual = ManualClock::new();
+    let (clock, hedge, rng) = (manual.clock(), hedge(), Rng::seeded(1));
+    let mut sent = 0;
+    let answer = manual
+        .drive(retry(&RetryPolicy::seed(), Repeat::Safe, Deadline::NONE, &clock, &rng, async |attempt| {
+            let copies = hedge.run(None, &clock, |copy| {
+                sent += 1;
+                let (clock, bodies, running) = (clock.clone(), Arc::clone(bodies), Held::new(attempts));
+                async move {
+                    let _running = running;
+                    clock.sleep(if copy == 1 { SEC } else { SEC / 10 }).await;
+                    if attempt.number == 1 { Err(Down) } else { Ok(Held::new(&bodies)) }
+                }
+            });
+            copies.await.map_err(|failed| failed.primary)
+        }))
+        .await;
+    (answer.unwrap(), sent)
+}
+
+#[tokio::test]
+async fn failsafe_go_65_123_an_answer_is_usable_after_the_policies_that_brought_it_are_gone() {
+    // There, leaving the policies cancelled the context that the body was still read with.
+    let (bodies, attempts) = (Arc::default(), Arc::default());
+    let (body, sent) = retry_around_hedge(&bodies, &attempts).await;
+    assert_eq!(sent, 4, "each round was asked twice");
+    assert_eq!(bodies.load(SeqCst), 1, "the winner's body lives, and the loser's never came to be");
+    drop(body);
+    assert_eq!(bodies.load(SeqCst), 0);
+}
+
+#[tokio::test]
+async fn failsafe_go_134_nothing_of_an_attempt_outlives_the_call() {
+    let (bodies, attempts) = (Arc::default(), Arc::default());
+    for _ in 0..100 {
+        drop(retry_around_hedge(&bodies, &attempts).await);
+        assert_eq!((bodies.load(SeqCst), attempts.load(SeqCst)), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn failsafe_go_139_a_copy_that_fails_first_does_not_take_the_first_one_down() {
+    let manual = ManualClock::new();
+    let (clock, hedge) = (manual.clock(), hedge());
+    let run = |bad: u32| {
+        let (clock, hedge) = (clock.clone(), hedge.clone());
+        async move {
+            let attempt = |copy| {
+                let clock = clock.clone();
+                async move {
+                    clock.sleep(if copy == bad { SEC / 5 } else { SEC }).await;
+                    if copy == bad { Err(Down) } else { Ok(copy) }
+                }
+            };
+            hedge.run(None, &clock, attempt).await
+        }
+    };
+    assert_eq!(manual.drive(run(2)).await.unwrap(), 1, "the copy failed long before");
+    assert_eq!(manual.drive(run(1)).await.unwrap(), 2, "and the other way round");
+}
+
+#[test]
+fn aurora_279_a_cost_cannot_be_negative_and_the_largest_mints_nothing() {
+    let gcra = Gcra::new(10, SEC, 10).unwrap();
+    let limits = Limits::builder().window("w", 10, SEC).build().unwrap();
+    for cost in [u32::MAX, 1 << 31, 11] {
+        assert!(gcra.try_acquire(cost, Moment::ZERO).is_err());
+        assert!(limits.try_acquire(cost, Moment::ZERO).is_err());
+    }
+    assert!(gcra.try_acquire(10, Moment::ZERO).is_ok() && gcra.try_acquire(1, Moment::ZERO).is_err());
+    limits.try_acquire(10, Moment::ZERO).unwrap().finish(Moment::ZERO);
+    assert!(limits.try_acquire(1, Moment::ZERO).is_err());
+}
+
+#[test]
+fn netflix_81_a_permit_whose_caller_panics_comes_back() {
+    let bulkhead = Bulkhead::new(1, 0).unwrap();
+    for _ in 0..3 {
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _place = bulkhead.try_enter(Moment::ZERO).unwrap();
+            panic!("an interceptor failed");
+        }));
+        assert!(panicked.is_err() && bulkhead.in_flight() == 0);
+    }
 }

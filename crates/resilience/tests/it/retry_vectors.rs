@@ -162,6 +162,71 @@ fn r1_aws_vector_dynamodb_sleeps_175_ms_in_four_requests() {
     assert_eq!((now.since(Moment::ZERO), call.attempts()), (millis(175), 4));
 }
 
+#[tokio::test]
+async fn r10_aws_vector_long_polling_sleeps_though_the_quota_is_spent_and_does_not_retry() {
+    // Quota 0: a server error would have been retried after 50 ms, a throttled one after 1 s. Others stop at once.
+    for (long_poll, kind, slept) in
+        [(true, Transient, 50), (true, Throttled, 1_000), (false, Transient, 0), (false, Throttled, 0)]
+    {
+        let manual = ManualClock::new();
+        let clock = manual.clock();
+        let budget = RetryBudget::builder().capacity(0).refill_per_second(0.0).build().unwrap();
+        let policy = RetryPolicy::builder()
+            .backoff(plain(millis(50), 2.0, millis(20_000)))
+            .throttled_backoff(plain(millis(1_000), 2.0, millis(20_000)))
+            .long_poll(long_poll)
+            .budget(budget.clone())
+            .build()
+            .unwrap();
+        let mut sent = 0;
+        let stopped = manual
+            .drive(retry(&policy, Repeat::Safe, Deadline::NONE, &clock, &Rng::seeded(1), async |_| {
+                sent += 1;
+                Err::<(), _>(DownAs(kind))
+            }))
+            .await
+            .unwrap_err();
+        assert_eq!((stopped.reason, sent), (StopReason::BudgetExhausted, 1));
+        assert_eq!(clock.now().since(Moment::ZERO), millis(slept), "{long_poll} {kind:?}");
+        assert_eq!((budget.available(clock.now()), budget.retries_in_flight()), (0, 0));
+    }
+}
+
+#[test]
+fn r10_aws_vector_long_polling_backs_off_further_at_each_attempt_and_with_the_servers_hint() {
+    let sdk = |capacity| {
+        let plain_sdk = Sdk::v2_1(capacity, 4, millis(20_000));
+        let policy = RetryPolicy::builder()
+            .backoff(plain_sdk.policy.backoff().clone())
+            .max_retries(4)
+            .server_hint(ServerHint::Clamp { slack: millis(5_000) })
+            .long_poll(true)
+            .budget(plain_sdk.budget.clone());
+        Sdk { policy: policy.build().unwrap(), ..plain_sdk }
+    };
+    let s = sdk(28);
+    let mut call = s.call();
+    assert_eq!(s.fail(&mut call, Transient, None), Ok((50, 14)));
+    assert_eq!(s.fail(&mut call, Transient, None), Ok((100, 0)));
+    assert_eq!(call.stop_at(), None);
+    assert_eq!(s.fail(&mut call, Transient, None), Err((StopReason::BudgetExhausted, 0)));
+    assert_eq!(call.stop_at(), Some(Moment::ZERO + millis(200)));
+    // With a hint the pause is the hint's, kept within 5 s of its own.
+    let s = sdk(0);
+    for (hint, pause) in [(1_500, 1_500), (0, 50), (10_000, 5_050)] {
+        let mut call = s.call();
+        assert_eq!(s.fail(&mut call, Transient, Some(hint)), Err((StopReason::BudgetExhausted, 0)));
+        assert_eq!(call.stop_at(), Some(Moment::ZERO + millis(pause)));
+    }
+    // Another reason to stop is told at once, and so is one whose pause does not fit the deadline.
+    let mut unsafe_call = Retry::new(&s.policy, Repeat::Unsafe, Deadline::NONE);
+    assert_eq!(s.fail(&mut unsafe_call, Transient, None), Err((StopReason::OutcomeUnknown, 0)));
+    assert_eq!(unsafe_call.stop_at(), None);
+    let mut late = Retry::new(&s.policy, Repeat::Safe, Deadline::after(Moment::ZERO, millis(20)));
+    assert_eq!(s.fail(&mut late, Transient, None), Err((StopReason::DeadlineTooClose, 0)));
+    assert_eq!(late.stop_at(), None);
+}
+
 #[test]
 fn r8_aws_vectors_of_version_2_0() {
     // eventual_success, no_more_attempts, no_quota, quota_replenishes_on_success, ..on_first_try_success: costs of 5, 1 s and 2 s.
@@ -197,6 +262,24 @@ fn r2_the_aws_preset_spreads_fully_and_has_a_budget() {
     assert_eq!(policy.backoff_for(Throttled).delay_without_jitter(0), millis(1_000));
     assert_eq!(policy.backoff().jitter(), Jitter::Full);
     assert_eq!(policy.budget().unwrap().available(Moment::ZERO), 500);
+}
+
+/// Refused, and what can be done about it.
+#[derive(Debug)]
+struct DownAs(Recovery);
+impl std::fmt::Display for DownAs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("down")
+    }
+}
+impl std::error::Error for DownAs {}
+impl Fault for DownAs {
+    fn delivery(&self) -> Delivery {
+        Delivery::Rejected
+    }
+    fn recovery(&self) -> Recovery {
+        self.0
+    }
 }
 
 #[derive(Debug)]
