@@ -26,7 +26,7 @@ enum Kind {
 }
 
 /// A request to sign.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Outgoing<'a> {
     /// The method.
     pub method: Method,
@@ -46,8 +46,19 @@ impl<'a> Outgoing<'a> {
     }
 }
 
+impl fmt::Debug for Outgoing<'_> {
+    /// Without URL and body: both may hold what the receiver alone shall know.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("method", &self.method)
+            .field("id", &self.id)
+            .field("body", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// A signed request, ready to send. Change no byte of it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Signed {
     /// The method.
     pub method: Method,
@@ -57,6 +68,17 @@ pub struct Signed {
     pub headers: HeaderMap,
     /// The body, with what the scheme adds to it.
     pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Signed {
+    /// Without URL, headers and body: some schemes put the secret itself there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signed")
+            .field("method", &self.method)
+            .field("headers", &self.headers.len())
+            .field("body", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Signed {

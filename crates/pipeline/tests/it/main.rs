@@ -3,6 +3,7 @@
 //! Real platforms and a real database meet it in the main example's tests.
 
 mod fake;
+mod secrets;
 
 use fake::{Sink, Table, run_to_end};
 use martlet_base::ManualClock;

@@ -8,6 +8,7 @@ mod property;
 mod random;
 mod round_trip;
 mod sdk;
+mod secrets;
 mod support;
 mod targets;
 mod vector_file;

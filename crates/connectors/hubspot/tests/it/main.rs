@@ -11,6 +11,7 @@ mod marketing;
 mod npm;
 mod objects;
 mod reading;
+mod secrets;
 mod simulator;
 mod source;
 mod trouble;

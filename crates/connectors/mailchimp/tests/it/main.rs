@@ -8,6 +8,7 @@ mod conformance;
 mod npm;
 mod pipeline;
 mod reading;
+mod secrets;
 mod sim;
 mod support;
 mod trouble;
