@@ -34,7 +34,7 @@ pub mod model;
 pub mod queues;
 
 use crate::{Cell, CellKey, Committed, Store, StoreError, WriteBatch};
-use martlet_base::{Clock, ManualClock};
+use martlet_base::ManualClock;
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -160,12 +160,12 @@ async fn poll_and_drop<F: Future>(future: F, times: usize) {
 /// Looks again until it sees a whole: a commit whose future was dropped may still be applied, also between two reads. Returns the
 /// last look, which is half of something when it stays so.
 async fn until_whole<T>(look: impl AsyncFn() -> T, is_whole: impl Fn(&T) -> bool) -> T {
-    for _ in 0..400 {
+    for _ in 0..100 {
         let seen = look().await;
         if is_whole(&seen) {
             return seen;
         }
-        Clock::system().sleep(Duration::from_millis(5)).await;
+        crash::pause().await;
     }
     look().await
 }

@@ -126,8 +126,8 @@ pub async fn work(store: Arc<dyn Store>, name: &str, say: impl Fn(String) + Send
     }
 }
 
-/// A moment, in which the server may come back.
-async fn pause() {
+/// A moment of real time, in which the server may come back.
+pub(super) async fn pause() {
     let wait = || {
         let (_open, nothing) = channel::<()>();
         let _ = nothing.recv_timeout(Duration::from_millis(20));
