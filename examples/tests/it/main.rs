@@ -5,6 +5,7 @@ mod crash;
 mod day;
 mod faults;
 mod paging;
+mod state;
 mod support;
 
 use support::{Serving, Sync, example};
