@@ -1,21 +1,28 @@
-//! What durable state costs, beside hand-written code that does the same.
+//! What durable state costs, beside hand-written code and other projects that do the same.
 //!
 //! ```text
-//! cargo run --release -p martlet-bench-stores -- [--seconds N] [--folder PATH] [--sync-delay MICROS]
+//! cargo run --release -p martlet-bench-stores -- [--rounds N] [--seconds N] [--folder PATH] [--sync-delay MICROS]
+//!     [--only sqlite|postgres] [--peers PROGRAM]
 //! ```
 //!
-//! All depends on the disk, so its fdatasync time is printed first. `--sync-delay` adds to each sync what a slower disk
+//! All depends on the disk, so its fdatasync time is printed first. Subjects of a case take turns: in each round each of them
+//! runs for `--seconds`; told are the medians, and how the slowest round was. `--sync-delay` adds to each sync what a slower disk
 //! would take: on a folder in memory (`/dev/shm`) that is any disk one likes. PostgreSQL is measured when
 //! `MARTLET_BENCH_POSTGRES_URL` names a server, which should have fsync, full_page_writes and synchronous_commit on.
+//! `--peers` names the program of the package in `peers`, which is built apart: its SQLite cannot share a program with ours.
 
 #![expect(clippy::print_stdout, reason = "a benchmark speaks on stdout")]
 
+mod cpu;
+mod peers;
 mod postgres;
+mod rounds;
 mod slow;
 mod sqlite;
 
 use lexopt::ValueExt;
-use martlet_base::{Clock, Moment};
+use martlet_base::Clock;
+use martlet_benches::Report;
 use std::error::Error;
 use std::fs::File;
 use std::io::Write;
@@ -27,63 +34,58 @@ pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// The payload of a message: what a webhook sends.
 pub(crate) const BODY: usize = 1_500;
 
-/// Counts what is done until the time is over.
-#[derive(Clone, Debug)]
-pub(crate) struct Stopwatch {
-    pub(crate) clock: Clock,
-    started: Moment,
-    pub(crate) until: Moment,
+pub(crate) fn body() -> bytes::Bytes {
+    bytes::Bytes::from(vec![7; BODY])
 }
 
-impl Stopwatch {
-    pub(crate) fn start(seconds: u64) -> Self {
-        let clock = Clock::system();
-        let started = clock.now();
-        Self { clock, started, until: started + Duration::from_secs(seconds) }
-    }
-
-    pub(crate) fn is_running(&self) -> bool {
-        self.clock.now() < self.until
-    }
-
-    /// So many a second.
-    pub(crate) fn rate(&self, count: u64) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "a rate is told with three digits")]
-        let count = count as f64;
-        count / self.clock.now().since(self.started).as_secs_f64()
-    }
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) rounds: usize,
+    pub(crate) seconds: f64,
+    pub(crate) folder: PathBuf,
+    pub(crate) peers: Option<PathBuf>,
 }
 
 fn main() -> Outcome {
-    let (mut seconds, mut folder, mut delay) = (3, PathBuf::from("."), None);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut options = Options { rounds: 5, seconds: 1.0, folder: PathBuf::from("."), peers: None };
+    let (mut only, mut delay) = (None, None);
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            lexopt::Arg::Long("seconds") => seconds = parser.value()?.string()?.parse()?,
-            lexopt::Arg::Long("folder") => folder = parser.value()?.into(),
+            lexopt::Arg::Long("rounds") => options.rounds = parser.value()?.parse()?,
+            lexopt::Arg::Long("seconds") => options.seconds = parser.value()?.parse()?,
+            lexopt::Arg::Long("folder") => options.folder = parser.value()?.into(),
+            lexopt::Arg::Long("peers") => options.peers = Some(parser.value()?.into()),
+            lexopt::Arg::Long("only") => only = Some(parser.value()?.string()?),
             lexopt::Arg::Long("sync-delay") => delay = Some(parser.value()?.string()?.parse()?),
             other => return Err(other.unexpected().into()),
         }
     }
-    if let Some(micros) = delay {
-        let (seconds, folder) = (seconds.to_string(), folder.display().to_string());
-        let status = slow::again(micros, &["--seconds", &seconds, "--folder", &folder])?;
+    if let Some(micros) = delay.filter(|_| !slow::is_slow()) {
+        let status = slow::again(micros, &args)?;
         return if status.success() { Ok(()) } else { Err("the run with a slower disk failed".into()) };
     }
-    let folder = tempfile::tempdir_in(&folder)?;
+    let folder = tempfile::tempdir_in(&options.folder)?;
+    options.folder = folder.path().to_owned();
     let sync = sync_time(folder.path())?;
     println!("fdatasync of 4 KiB: median {:.3} ms, p99 {:.3} ms", millis(sync.0), millis(sync.1));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut report = Report::new("stores");
+    report.figures("fdatasync", "ms", &[("disk", millis(sync.0))]);
     runtime.block_on(async {
-        sqlite::run(folder.path(), seconds).await?;
-        match std::env::var("MARTLET_BENCH_POSTGRES_URL") {
-            Ok(url) => postgres::run(&url, seconds).await,
-            Err(_) => {
-                println!("\nPostgreSQL: not measured (MARTLET_BENCH_POSTGRES_URL names no server)");
-                Ok(())
-            }
+        if only.as_deref() != Some("postgres") {
+            sqlite::run(&options, &mut report).await?;
         }
-    })
+        match std::env::var("MARTLET_BENCH_POSTGRES_URL") {
+            _ if only.as_deref() == Some("sqlite") => {}
+            Ok(url) => postgres::run(&url, &options, &mut report).await?,
+            Err(_) => println!("\nPostgreSQL: not measured (MARTLET_BENCH_POSTGRES_URL names no server)"),
+        }
+        Outcome::Ok(())
+    })?;
+    report.write();
+    Ok(())
 }
 
 pub(crate) fn millis(time: Duration) -> f64 {

@@ -1,71 +1,199 @@
-//! PostgreSQL: ours, and a batcher by hand.
+//! PostgreSQL: ours, a batcher by hand, and pgmq's SQL.
 
-use crate::{BODY, Outcome, Stopwatch};
+use crate::rounds::{Rates, tasks};
+use crate::{BODY, Options, Outcome, body, cpu, peers};
+use bytes::Bytes;
+use martlet_base::Clock;
+use martlet_benches::Report;
 use martlet_postgres::PostgresStore;
-use martlet_postgres::tokio_postgres::{self, NoTls};
+use martlet_postgres::tokio_postgres::{self, Client, NoTls, Statement};
 use martlet_store::{Message, QueueName, Received, Store, WriteBatch};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 const WAITERS: usize = 64;
+const CONSUMERS: usize = 4;
+const AT_ONCE: usize = 64;
 
-pub(crate) async fn run(url: &str, seconds: u64) -> Outcome {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    tokio::spawn(connection);
-    let show = |row: tokio_postgres::Row| -> String { row.get(0) };
+const HAND: &str = "by hand (unnest)";
+const OURS: &str = "martlet-postgres";
+const PGMQ: &str = "pgmq (send_batch, read, delete)";
+
+pub(crate) async fn run(url: &str, options: &Options, report: &mut Report) -> Outcome {
+    let client = connect(url).await?;
     let mut settings = Vec::new();
     for name in ["fsync", "full_page_writes", "synchronous_commit"] {
-        settings.push(format!("{name}={}", show(client.query_one(&format!("SHOW {name}"), &[]).await?)));
+        let row = client.query_one(&format!("SHOW {name}"), &[]).await?;
+        settings.push(format!("{name}={}", row.get::<_, String>(0)));
     }
-    println!("\nPostgreSQL, {}, messages of {BODY} bytes, {WAITERS} waiters", settings.join(" "));
-    client
-        .batch_execute("DROP SCHEMA IF EXISTS bench CASCADE; DROP SCHEMA IF EXISTS bench_hand CASCADE")
-        .await?;
-    let hand = by_hand(url, seconds).await?;
-    let ours = ours(url, seconds).await?;
-    println!("  enqueue by hand (unnest)                   {hand:>9.0} /s");
-    println!("  enqueue                                    {ours:>9.0} /s   {:.2} of it", ours / hand);
-    let rate = receive_and_ack(url, seconds).await?;
-    println!("  receive(64) and acknowledge                {rate:>9.0} /s");
-    client.batch_execute("DROP SCHEMA bench CASCADE; DROP SCHEMA bench_hand CASCADE").await?;
+    // Only when it is on this machine: elsewhere such a number means another process, or none.
+    let local = url.contains("@127.0.0.1") || url.contains("@localhost");
+    let backend: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
+    let server = if local { u32::try_from(backend).ok().and_then(cpu::parent) } else { None };
+    println!("\nPostgreSQL, {}, messages of {BODY} bytes", settings.join(" "));
+    let clean = "DROP SCHEMA IF EXISTS bench CASCADE; DROP SCHEMA IF EXISTS bench_hand CASCADE; \
+                 DROP SCHEMA IF EXISTS pgmq CASCADE";
+    client.batch_execute(clean).await?;
+    let hand = by_hand(url).await?;
+    let store = PostgresStore::builder(url).schema("bench").open().await?;
+    let pgmq = match &options.peers {
+        Some(program) => {
+            peers::ask(program, &["install-pgmq".as_ref(), url.as_ref()])?;
+            Some(Arc::new(Pgmq::open(url).await?))
+        }
+        None => None,
+    };
+    enqueue(&hand, &store, pgmq.as_ref(), server, options, report).await?;
+    receive(&store, pgmq.as_ref(), server, options, report).await?;
+    store.close().await;
+    client.batch_execute(clean).await?;
     Ok(())
 }
 
-async fn wait_for(tasks: Vec<tokio::task::JoinHandle<Outcome<u64>>>, watch: &Stopwatch) -> Outcome<f64> {
-    let mut count = 0;
-    for task in tasks {
-        count += task.await??;
-    }
-    Ok(watch.rate(count))
+async fn connect(url: &str) -> Outcome<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
-async fn ours(url: &str, seconds: u64) -> Outcome<f64> {
-    let store = PostgresStore::builder(url).schema("bench").open().await?;
-    let watch = Stopwatch::start(seconds);
-    let tasks = (0..WAITERS)
-        .map(|_| {
-            let (store, watch) = (store.clone(), watch.clone());
-            tokio::spawn(async move {
-                let (queue, body, mut count) =
-                    (QueueName::new("inbox")?, bytes::Bytes::from(vec![7; BODY]), 0);
-                while watch.is_running() {
-                    let batch = WriteBatch::new().enqueue(queue.clone(), Message::new(body.clone()));
-                    store.commit(batch).await?;
-                    count += 1;
-                }
-                Ok(count)
-            })
-        })
-        .collect();
-    let rate = wait_for(tasks, &watch).await?;
-    store.close().await;
-    Ok(rate)
+async fn enqueue(
+    hand: &Batcher,
+    store: &PostgresStore,
+    pgmq: Option<&Arc<Pgmq>>,
+    server: Option<u32>,
+    options: &Options,
+    report: &mut Report,
+) -> Outcome {
+    let mut rates = Rates::new(options.seconds, &[HAND, OURS, PGMQ], server);
+    let pgmq = pgmq.map(|pgmq| pgmq.batcher());
+    let queue = QueueName::new("inbox")?;
+    for _ in 0..options.rounds {
+        rates.round(HAND, hand.fill(options.seconds)).await?;
+        if let Some(pgmq) = &pgmq {
+            rates.round(PGMQ, pgmq.fill(options.seconds)).await?;
+        }
+        let (store, queue, body) = (store.clone(), queue.clone(), body());
+        let once = move || {
+            let (store, batch) =
+                (store.clone(), WriteBatch::new().enqueue(queue.clone(), Message::new(body.clone())));
+            async move { Ok(store.commit(batch).await.map(|_| 1)?) }
+        };
+        rates.round(OURS, tasks(WAITERS, options.seconds, once)).await?;
+    }
+    rates.tell("postgres: enqueue, 64 waiters", report);
+    Ok(())
+}
+
+async fn receive(
+    store: &PostgresStore,
+    pgmq: Option<&Arc<Pgmq>>,
+    server: Option<u32>,
+    options: &Options,
+    report: &mut Report,
+) -> Outcome {
+    let mut rates = Rates::new(options.seconds, &[OURS, PGMQ], server);
+    let queue = QueueName::new("work")?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number of batches")]
+    let batches = (options.seconds * 160.0) as usize;
+    for _ in 0..options.rounds {
+        for _ in 0..batches {
+            let batch = (0..500)
+                .fold(WriteBatch::new(), |batch, _| batch.enqueue(queue.clone(), Message::new(body())));
+            let _ = store.commit(batch).await?;
+        }
+        let (store, queue) = (store.clone(), queue.clone());
+        let once = move || {
+            let (store, queue) = (store.clone(), queue.clone());
+            async move {
+                let received = store.receive(&queue, AT_ONCE, Duration::from_secs(60)).await?;
+                let ack = |batch: WriteBatch, one: &Received| batch.ack(&one.receipt);
+                let _ = store.commit(received.iter().fold(WriteBatch::new(), ack)).await?;
+                Ok(received.len())
+            }
+        };
+        rates.round(OURS, tasks(CONSUMERS, options.seconds, once)).await?;
+        let Some(pgmq) = pgmq.cloned() else { continue };
+        for _ in 0..batches {
+            pgmq.send(&vec![body(); 500]).await?;
+        }
+        let once = move || {
+            let pgmq = Arc::clone(&pgmq);
+            async move { pgmq.read_and_delete().await }
+        };
+        rates.round(PGMQ, tasks(CONSUMERS, options.seconds, once)).await?;
+    }
+    rates.tell("postgres: receive(64) and acknowledge, 4 consumers", report);
+    Ok(())
 }
 
 /// One task that takes whatever waits into one statement and answers each waiter.
-async fn by_hand(url: &str, seconds: u64) -> Outcome<f64> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    tokio::spawn(connection);
+#[derive(Clone)]
+struct Batcher(mpsc::UnboundedSender<(Bytes, oneshot::Sender<i64>)>);
+
+/// Where a batcher puts what waits.
+enum Into {
+    Table(Client, Statement),
+    Pgmq(Arc<Pgmq>),
+}
+
+impl Into {
+    async fn write(&self, bodies: &[Bytes]) -> Outcome<Vec<i64>> {
+        match self {
+            Self::Table(client, insert) => {
+                let times = vec![Clock::system().wall().as_micros(); bodies.len()];
+                let bodies: Vec<&[u8]> = bodies.iter().map(|body| &**body).collect();
+                let rows = client.query(insert, &[&times, &bodies]).await?;
+                Ok(rows.iter().map(|row| row.get(0)).collect())
+            }
+            Self::Pgmq(pgmq) => pgmq.send(bodies).await,
+        }
+    }
+}
+
+impl Batcher {
+    fn start(into: Into) -> Self {
+        let (send, mut jobs) = mpsc::unbounded_channel::<(Bytes, oneshot::Sender<i64>)>();
+        tokio::spawn(async move {
+            while let Some((body, reply)) = jobs.recv().await {
+                let (mut bodies, mut replies) = (vec![body], vec![reply]);
+                while bodies.len() < 256 {
+                    let Ok((body, reply)) = jobs.try_recv() else { break };
+                    bodies.push(body);
+                    replies.push(reply);
+                }
+                // Whoever waits is told of a failure by the end of the channel.
+                let Ok(ids) = into.write(&bodies).await else { return };
+                for (reply, id) in replies.into_iter().zip(ids) {
+                    let _ = reply.send(id);
+                }
+            }
+        });
+        Self(send)
+    }
+
+    /// What `WAITERS` tasks get done with it.
+    async fn fill(&self, seconds: f64) -> Outcome<f64> {
+        let (batcher, body) = (self.clone(), body());
+        let once = move || {
+            let (batcher, body) = (batcher.clone(), body.clone());
+            async move { batcher.enqueue(body).await }
+        };
+        tasks(WAITERS, seconds, once).await
+    }
+
+    async fn enqueue(&self, body: Bytes) -> Outcome<usize> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send((body, reply))?;
+        answer.await?;
+        Ok(1)
+    }
+}
+
+/// A table as simple as can be that still is a queue: with the index that finds the next message.
+async fn by_hand(url: &str) -> Outcome<Batcher> {
+    let client = connect(url).await?;
     client
         .batch_execute(
             "CREATE SCHEMA bench_hand; CREATE TABLE bench_hand.message (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
@@ -80,76 +208,51 @@ async fn by_hand(url: &str, seconds: u64) -> Outcome<f64> {
              SELECT 1, 0, 0, t, t, b FROM unnest($1::bigint[], $2::bytea[]) x (t, b) RETURNING id",
         )
         .await?;
-    type Waiter = (bytes::Bytes, oneshot::Sender<i64>);
-    let (send, mut jobs) = mpsc::unbounded_channel::<Waiter>();
-    let batcher = tokio::spawn(async move {
-        let clock = martlet_base::Clock::system();
-        while let Some(first) = jobs.recv().await {
-            let mut group = vec![first];
-            while group.len() < 256 {
-                let Ok(one) = jobs.try_recv() else { break };
-                group.push(one);
-            }
-            let times = vec![clock.wall().as_micros(); group.len()];
-            let bodies: Vec<&[u8]> = group.iter().map(|(body, _)| &**body).collect();
-            let ids = client.query(&insert, &[&times, &bodies]).await?;
-            for ((_, reply), id) in group.into_iter().zip(ids) {
-                let _ = reply.send(id.get(0));
-            }
-        }
-        Outcome::Ok(())
-    });
-    let watch = Stopwatch::start(seconds);
-    let tasks = (0..WAITERS)
-        .map(|_| {
-            let (send, watch) = (send.clone(), watch.clone());
-            tokio::spawn(async move {
-                let (body, mut count) = (bytes::Bytes::from(vec![7; BODY]), 0);
-                while watch.is_running() {
-                    let (reply, answer) = oneshot::channel();
-                    send.send((body.clone(), reply))?;
-                    answer.await?;
-                    count += 1;
-                }
-                Ok(count)
-            })
-        })
-        .collect();
-    let rate = wait_for(tasks, &watch).await?;
-    drop(send);
-    batcher.await??;
-    Ok(rate)
+    Ok(Batcher::start(Into::Table(client, insert)))
 }
 
-async fn receive_and_ack(url: &str, seconds: u64) -> Outcome<f64> {
-    let store = PostgresStore::builder(url).schema("bench").open().await?;
-    let queue = QueueName::new("work")?;
-    let body = bytes::Bytes::from(vec![7; BODY]);
-    for _ in 0..200 {
-        let batch = (0..500)
-            .fold(WriteBatch::new(), |batch, _| batch.enqueue(queue.clone(), Message::new(body.clone())));
-        store.commit(batch).await?;
+/// The functions of pgmq in plain SQL, which its own package has installed.
+struct Pgmq {
+    clients: Vec<(Client, [Statement; 3])>,
+    next: AtomicUsize,
+}
+
+impl Pgmq {
+    async fn open(url: &str) -> Outcome<Self> {
+        connect(url).await?.batch_execute("SELECT pgmq.create('bench')").await?;
+        let mut clients = Vec::new();
+        for _ in 0..CONSUMERS {
+            let client = connect(url).await?;
+            let send = client.prepare("SELECT * FROM pgmq.send_batch('bench', $1::text[]::jsonb[])").await?;
+            let read = client.prepare("SELECT msg_id, message::text FROM pgmq.read('bench', 60, $1)").await?;
+            let delete = client.prepare("SELECT * FROM pgmq.delete('bench', $1::bigint[])").await?;
+            clients.push((client, [send, read, delete]));
+        }
+        Ok(Self { clients, next: AtomicUsize::new(0) })
     }
-    let watch = Stopwatch::start(seconds);
-    let tasks = (0..4)
-        .map(|_| {
-            let (store, watch, queue) = (store.clone(), watch.clone(), queue.clone());
-            tokio::spawn(async move {
-                let mut count = 0;
-                while watch.is_running() {
-                    let received = store.receive(&queue, 64, Duration::from_secs(60)).await?;
-                    if received.is_empty() {
-                        break;
-                    }
-                    count += received.len() as u64;
-                    let ack = |batch: WriteBatch, one: &Received| batch.ack(&one.receipt);
-                    store.commit(received.iter().fold(WriteBatch::new(), ack)).await?;
-                }
-                Ok(count)
-            })
-        })
-        .collect();
-    let rate = wait_for(tasks, &watch).await?;
-    store.close().await;
-    Ok(rate)
+
+    fn batcher(self: &Arc<Self>) -> Batcher {
+        Batcher::start(Into::Pgmq(Arc::clone(self)))
+    }
+
+    /// Each in turn, so that consumers do not wait for each other.
+    fn client(&self) -> &(Client, [Statement; 3]) {
+        &self.clients[self.next.fetch_add(1, Ordering::Relaxed) % self.clients.len()]
+    }
+
+    /// As text in JSON, which pgmq asks for.
+    async fn send(&self, bodies: &[Bytes]) -> Outcome<Vec<i64>> {
+        let (client, [send, ..]) = self.client();
+        let json: Vec<String> = bodies.iter().map(|body| format!("\"{}\"", "7".repeat(body.len()))).collect();
+        let rows = client.query(send, &[&json]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    async fn read_and_delete(&self) -> Outcome<usize> {
+        let (client, [_, read, delete]) = self.client();
+        let rows = client.query(read, &[&i32::try_from(AT_ONCE)?]).await?;
+        let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        client.query(delete, &[&ids]).await?;
+        Ok(ids.len())
+    }
 }

@@ -18,8 +18,16 @@ int fsync(int fd) { return slow("fsync", fd); }
 int fdatasync(int fd) { return slow("fdatasync", fd); }
 "#;
 
+/// Set in a program whose disk is slowed down.
+const MICROS: &str = "MARTLET_BENCH_SYNC_MICROS";
+
+/// Whether this is the program that was run again.
+pub(crate) fn is_slow() -> bool {
+    std::env::var_os(MICROS).is_some()
+}
+
 /// Runs this program again with `micros` added to each sync. Needs a C compiler.
-pub(crate) fn again(micros: u64, args: &[&str]) -> Result<ExitStatus, String> {
+pub(crate) fn again(micros: u64, args: &[String]) -> Result<ExitStatus, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let (source, library) = (folder.path().join("slow.c"), folder.path().join("slow.so"));
     std::fs::write(&source, SHIM).map_err(|error| error.to_string())?;
@@ -28,7 +36,7 @@ pub(crate) fn again(micros: u64, args: &[&str]) -> Result<ExitStatus, String> {
     Command::new(program)
         .args(args)
         .env("LD_PRELOAD", &library)
-        .env("MARTLET_BENCH_SYNC_MICROS", micros.to_string())
+        .env(MICROS, micros.to_string())
         .status()
         .map_err(|error| error.to_string())
 }

@@ -1,60 +1,67 @@
-//! SQLite: ours, one commit per row, and a group commit by hand.
+//! SQLite: ours, one commit per row, a group commit by hand, and apalis.
 
-use crate::{BODY, Outcome, Stopwatch, millis};
+use crate::rounds::{Rates, tasks};
+use crate::{BODY, Options, Outcome, body, millis, peers};
+use bytes::Bytes;
+use martlet_base::Clock;
+use martlet_benches::Report;
 use martlet_sqlite::SqliteStore;
 use martlet_sqlite::rusqlite::{Connection, params};
-use martlet_store::{Message, QueueName, Store, WriteBatch};
+use martlet_store::{Message, QueueName, Received, Store, WriteBatch};
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-pub(crate) async fn run(folder: &Path, seconds: u64) -> Outcome {
+const OURS: &str = "martlet-sqlite";
+const ROW: &str = "by hand (one commit per row)";
+const GROUP: &str = "by hand (group commit)";
+const APALIS: &str = "apalis-sqlite";
+
+pub(crate) async fn run(options: &Options, report: &mut Report) -> Outcome {
     println!("\nSQLite, synchronous=FULL, messages of {BODY} bytes");
-    let single = one_per_row(&folder.join("single.db"), seconds)?;
-    println!("  one commit per row, by hand                {single:>9.0} /s");
     for writers in [1, 16, 64, 256] {
-        let ours = ours(&folder.join(format!("ours-{writers}.db")), writers, seconds).await?;
-        let hand = by_hand(&folder.join(format!("hand-{writers}.db")), writers, seconds).await?;
-        println!(
-            "  enqueue, {writers:>3} writers                       {ours:>9.0} /s   {:>5.1} x one per row; group commit by hand {hand:.0} /s: {:.2}",
-            ours / single,
-            ours / hand
-        );
+        enqueue(writers, options, report).await?;
     }
-    let (rate, left) = receive_and_ack(&folder.join("receive.db"), seconds).await?;
-    println!("  receive(64) and acknowledge                {rate:>9.0} /s   ({left} were left)");
-    latency(&folder.join("latency.db"), seconds).await
+    receive(options, report).await?;
+    latency(options, report).await
 }
 
 fn queue() -> Outcome<QueueName> {
     Ok(QueueName::new("inbox")?)
 }
 
-async fn ours(path: &Path, writers: usize, seconds: u64) -> Outcome<f64> {
-    let store = SqliteStore::open(path).await?;
-    let watch = Stopwatch::start(seconds);
-    let tasks: Vec<_> = (0..writers)
-        .map(|_| {
-            let (store, watch) = (store.clone(), watch.clone());
-            tokio::spawn(async move {
-                let (queue, body, mut count) = (queue()?, bytes::Bytes::from(vec![7; BODY]), 0);
-                while watch.is_running() {
-                    let batch = WriteBatch::new().enqueue(queue.clone(), Message::new(body.clone()));
-                    store.commit(batch).await?;
-                    count += 1;
-                }
-                Outcome::Ok(count)
-            })
-        })
-        .collect();
-    let mut count = 0;
-    for task in tasks {
-        count += task.await??;
+async fn enqueue(writers: usize, options: &Options, report: &mut Report) -> Outcome {
+    let mut rates = Rates::new(options.seconds, &[ROW, GROUP, OURS, APALIS], None);
+    let path = |name: &str| options.folder.join(format!("{name}-{writers}.db"));
+    let store = SqliteStore::open(path("ours")).await?;
+    let hand = GroupCommit::start(&path("hand"))?;
+    for round in 0..options.rounds {
+        let single = path(&format!("single-{round}"));
+        rates.round(ROW, async { one_per_row(&single, options.seconds) }).await?;
+        let (group, payload) = (hand.clone(), body());
+        let once = move || {
+            let (group, body) = (group.clone(), payload.clone());
+            async move { group.enqueue(body).await }
+        };
+        rates.round(GROUP, tasks(writers, options.seconds, once)).await?;
+        let (store, queue, payload) = (store.clone(), queue()?, body());
+        let once = move || {
+            let (store, batch) =
+                (store.clone(), WriteBatch::new().enqueue(queue.clone(), Message::new(payload.clone())));
+            async move { Ok(store.commit(batch).await.map(|_| 1)?) }
+        };
+        rates.round(OURS, tasks(writers, options.seconds, once)).await?;
+        if let Some(program) = &options.peers {
+            let (writers, seconds) = (writers.to_string(), options.seconds.to_string());
+            let path = path("apalis");
+            let args = ["apalis-push".as_ref(), path.as_os_str(), writers.as_ref(), seconds.as_ref()];
+            rates.round(APALIS, async { peers::ask(program, &args) }).await?;
+        }
     }
-    let rate = watch.rate(count);
     store.close().await;
-    Ok(rate)
+    rates.tell(&format!("sqlite: enqueue, {writers} writers"), report);
+    Ok(())
 }
 
 /// A table as simple as can be that still is a queue: with the index that finds the next message.
@@ -73,125 +80,108 @@ fn table(path: &Path) -> Outcome<Connection> {
 const INSERT: &str =
     "INSERT INTO message (queue, priority, state, visible_at, enqueued, body) VALUES (1, 0, 0, ?1, ?1, ?2)";
 
-fn one_per_row(path: &Path, seconds: u64) -> Outcome<f64> {
+fn one_per_row(path: &Path, seconds: f64) -> Outcome<f64> {
     let conn = table(path)?;
-    let (body, mut count) = (vec![7_u8; BODY], 0);
-    let watch = Stopwatch::start(seconds);
-    while watch.is_running() {
-        conn.prepare_cached(INSERT)?.execute(params![watch.clock.wall().as_micros(), body])?;
+    let (clock, body, mut count) = (Clock::system(), body(), 0_u32);
+    let started = clock.now();
+    while clock.now().since(started).as_secs_f64() < seconds {
+        conn.prepare_cached(INSERT)?.execute(params![clock.wall().as_micros(), &*body])?;
         count += 1;
     }
-    Ok(watch.rate(count))
+    Ok(f64::from(count) / clock.now().since(started).as_secs_f64())
 }
-
-type Waiter = (bytes::Bytes, oneshot::Sender<i64>);
 
 /// One thread that takes whatever waits into one transaction and answers each waiter.
-async fn by_hand(path: &Path, writers: usize, seconds: u64) -> Outcome<f64> {
-    let conn = table(path)?;
-    let (send, jobs) = mpsc::channel::<Waiter>();
-    let thread = std::thread::spawn(move || -> Outcome {
-        let clock = martlet_base::Clock::system();
-        while let Ok(first) = jobs.recv() {
-            let mut answers = Vec::new();
-            conn.execute_batch("BEGIN IMMEDIATE")?;
-            for (body, reply) in std::iter::once(first).chain(jobs.try_iter().take(255)) {
-                let now = clock.wall().as_micros();
-                conn.prepare_cached(INSERT)?.execute(params![now, &*body])?;
-                answers.push((reply, conn.last_insert_rowid()));
-            }
-            conn.execute_batch("COMMIT")?;
-            for (reply, id) in answers {
-                let _ = reply.send(id);
-            }
-        }
-        Ok(())
-    });
-    let watch = Stopwatch::start(seconds);
-    let tasks: Vec<_> = (0..writers)
-        .map(|_| {
-            let (send, watch) = (send.clone(), watch.clone());
-            tokio::spawn(async move {
-                let (body, mut count) = (bytes::Bytes::from(vec![7; BODY]), 0);
-                while watch.is_running() {
-                    let (reply, answer) = oneshot::channel();
-                    send.send((body.clone(), reply))?;
-                    answer.await?;
-                    count += 1;
+#[derive(Clone)]
+struct GroupCommit(mpsc::Sender<(Bytes, oneshot::Sender<i64>)>);
+
+impl GroupCommit {
+    fn start(path: &Path) -> Outcome<Self> {
+        let conn = table(path)?;
+        let (send, jobs) = mpsc::channel::<(Bytes, oneshot::Sender<i64>)>();
+        std::thread::spawn(move || -> Outcome {
+            let clock = Clock::system();
+            while let Ok(first) = jobs.recv() {
+                let mut answers = Vec::new();
+                conn.execute_batch("BEGIN IMMEDIATE")?;
+                for (body, reply) in std::iter::once(first).chain(jobs.try_iter().take(255)) {
+                    let now = clock.wall().as_micros();
+                    conn.prepare_cached(INSERT)?.execute(params![now, &*body])?;
+                    answers.push((reply, conn.last_insert_rowid()));
                 }
-                Outcome::Ok(count)
-            })
-        })
-        .collect();
-    let mut count = 0;
-    for task in tasks {
-        count += task.await??;
+                conn.execute_batch("COMMIT")?;
+                for (reply, id) in answers {
+                    let _ = reply.send(id);
+                }
+            }
+            Ok(())
+        });
+        Ok(Self(send))
     }
-    let rate = watch.rate(count);
-    drop(send);
-    thread.join().map_err(|_| "the thread by hand panicked")??;
-    Ok(rate)
+
+    async fn enqueue(&self, body: Bytes) -> Outcome<usize> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send((body, reply))?;
+        answer.await?;
+        Ok(1)
+    }
 }
 
-async fn receive_and_ack(path: &Path, seconds: u64) -> Outcome<(f64, u64)> {
-    let store = SqliteStore::open(path).await?;
-    let (queue, body) = (queue()?, bytes::Bytes::from(vec![7; BODY]));
-    for _ in 0..300 {
-        let batch = (0..500)
-            .fold(WriteBatch::new(), |batch, _| batch.enqueue(queue.clone(), Message::new(body.clone())));
-        store.commit(batch).await?;
+async fn receive(options: &Options, report: &mut Report) -> Outcome {
+    let mut rates = Rates::new(options.seconds, &[OURS, APALIS], None);
+    let store = SqliteStore::open(options.folder.join("receive.db")).await?;
+    let queue = queue()?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number of batches")]
+    let batches = (options.seconds * 160.0) as usize;
+    for _ in 0..options.rounds {
+        for _ in 0..batches {
+            let batch = (0..500)
+                .fold(WriteBatch::new(), |batch, _| batch.enqueue(queue.clone(), Message::new(body())));
+            let _ = store.commit(batch).await?;
+        }
+        let (store, queue) = (store.clone(), queue.clone());
+        let once = move || {
+            let (store, queue) = (store.clone(), queue.clone());
+            async move {
+                let received = store.receive(&queue, 64, Duration::from_secs(60)).await?;
+                let ack = |batch: WriteBatch, one: &Received| batch.ack(&one.receipt);
+                let _ = store.commit(received.iter().fold(WriteBatch::new(), ack)).await?;
+                Ok(received.len())
+            }
+        };
+        // Four consumers: while one waits for the disk, others work.
+        rates.round(OURS, tasks(4, options.seconds, once)).await?;
+        if let Some(program) = &options.peers {
+            let (path, seconds) = (options.folder.join("apalis-work.db"), options.seconds.to_string());
+            let args = ["apalis-work".as_ref(), path.as_os_str(), seconds.as_ref()];
+            rates.round(APALIS, async { peers::ask(program, &args) }).await?;
+        }
     }
-    let watch = Stopwatch::start(seconds);
-    // Four consumers: while one waits for the disk, others work.
-    let tasks: Vec<_> = (0..4)
-        .map(|_| {
-            let (store, watch, queue) = (store.clone(), watch.clone(), queue.clone());
-            tokio::spawn(async move {
-                let mut count = 0;
-                while watch.is_running() {
-                    let received = store.receive(&queue, 64, Duration::from_secs(60)).await?;
-                    if received.is_empty() {
-                        break;
-                    }
-                    count += received.len() as u64;
-                    let ack = |batch: WriteBatch, one: &martlet_store::Received| batch.ack(&one.receipt);
-                    store.commit(received.iter().fold(WriteBatch::new(), ack)).await?;
-                }
-                Outcome::Ok(count)
-            })
-        })
-        .collect();
-    let mut count = 0;
-    for task in tasks {
-        count += task.await??;
-    }
-    let rate = watch.rate(count);
-    let left = store.depth(&queue).await?.total();
     store.close().await;
-    Ok((rate, left))
+    rates.tell("sqlite: receive(64) and acknowledge, 4 consumers", report);
+    Ok(())
 }
 
 /// One writer that does not wait for others, while the log is folded in beside it.
-async fn latency(path: &Path, seconds: u64) -> Outcome {
-    let store = SqliteStore::open(path).await?;
-    let (queue, body) = (queue()?, bytes::Bytes::from(vec![7; BODY]));
-    let watch = Stopwatch::start(seconds);
+async fn latency(options: &Options, report: &mut Report) -> Outcome {
+    let store = SqliteStore::open(options.folder.join("latency.db")).await?;
+    let (queue, body, clock) = (queue()?, body(), Clock::system());
+    #[expect(clippy::cast_precision_loss, reason = "a small number of rounds")]
+    let until = clock.now() + Duration::from_secs_f64(options.seconds * options.rounds as f64);
     let mut times = Vec::new();
-    while watch.is_running() {
-        let before = watch.clock.now();
+    while clock.now() < until {
+        let before = clock.now();
         let batch = WriteBatch::new().enqueue(queue.clone(), Message::new(body.clone()));
-        store.commit(batch).await?;
-        times.push(watch.clock.now().since(before));
+        let _ = store.commit(batch).await?;
+        times.push(clock.now().since(before));
     }
     times.sort();
-    let at = |percent: usize| millis(times[times.len() * percent / 100]);
-    println!(
-        "  one writer: {} commits, p50 {:.3} ms, p99 {:.3} ms, longest {:.1} ms",
-        times.len(),
-        at(50),
-        at(99),
-        millis(times[times.len() - 1])
-    );
     store.close().await;
+    println!();
+    for (case, at) in
+        [("p50", times.len() / 2), ("p99", times.len() * 99 / 100), ("longest", times.len() - 1)]
+    {
+        report.figures(&format!("sqlite: one writer, {case}"), "ms", &[(OURS, millis(times[at]))]);
+    }
     Ok(())
 }

@@ -10,6 +10,7 @@ pub mod conformance;
 mod copy;
 mod encrypted;
 mod error;
+mod handle;
 mod key;
 mod lease;
 mod log;
@@ -32,6 +33,7 @@ pub use log::{LogId, LogInfo, Record};
 pub use logs::Logs;
 /// What backends can share: deciding about batches in memory.
 pub mod engine {
+    pub use crate::handle::{Closing, Handle, Jobs, Reply};
     pub use crate::memory::engine::{Changes, Engine, LogChange, MessageChange};
     pub use crate::memory::queue::{Item, Place};
 }

@@ -24,8 +24,8 @@ cargo xtask COMMAND
                    `cargo test` (`-p martlet-store` narrows to one package, `-- NAME` filters); repeats
                    SKIPPED lines at the end, and fails on one when the variable CI is set, except on
                    `SKIPPED (cannot be had): ..`, which nothing on that machine could mend; starts the
-                   PostgreSQL and the Redis that tests ask for (MARTLET_TEST_POSTGRES_URL,
-                   MARTLET_TEST_REDIS_URL and MARTLET_TEST_REDIS_CLUSTER_URL name others)
+                   PostgreSQL, the PgBouncer and the Redis that tests ask for (MARTLET_TEST_POSTGRES_URL,
+                   MARTLET_TEST_PGBOUNCER_URL, MARTLET_TEST_REDIS_URL and MARTLET_TEST_REDIS_CLUSTER_URL name others)
   floors           what each package may depend on, and what its manifest must say
   crates           how many crates one connector from the facade compiles, and that they are not too many
   cache-tests      the suite http-cache-tests against the client's cache: its score, and why tests fail; needs npm

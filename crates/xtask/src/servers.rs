@@ -1,6 +1,7 @@
 //! The database servers that tests need: started for a run of the tests, on ports that the system chooses, in folders that go
 //! with them, and ended by their ids.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -16,27 +17,38 @@ struct Kind {
     variable: &'static str,
     /// What apt calls it.
     apt: &'static str,
-    start: fn() -> Result<Server, String>,
+    start: fn(&Urls) -> Result<Server, String>,
 }
 
-const KINDS: [Kind; 3] = [
+/// What earlier servers are reached by, under the names of their variables.
+type Urls = BTreeMap<&'static str, String>;
+
+const POSTGRES: &str = "MARTLET_TEST_POSTGRES_URL";
+
+const KINDS: [Kind; 4] = [
     Kind {
         packages: &["martlet-postgres", "martlet-redis"],
-        variable: "MARTLET_TEST_POSTGRES_URL",
+        variable: POSTGRES,
         apt: "postgresql",
-        start: postgres,
+        start: |_| postgres(),
+    },
+    Kind {
+        packages: &["martlet-postgres"],
+        variable: "MARTLET_TEST_PGBOUNCER_URL",
+        apt: "pgbouncer",
+        start: |urls| pgbouncer(urls.get(POSTGRES).ok_or("there is no PostgreSQL")?),
     },
     Kind {
         packages: &["martlet-redis"],
         variable: "MARTLET_TEST_REDIS_URL",
         apt: "redis-server",
-        start: redis,
+        start: |_| redis(),
     },
     Kind {
         packages: &["martlet-redis"],
         variable: "MARTLET_TEST_REDIS_CLUSTER_URL",
         apt: "redis-server",
-        start: redis_cluster,
+        start: |_| redis_cluster(),
     },
 ];
 
@@ -53,7 +65,7 @@ pub(crate) struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // SIGINT: both servers end at once and in order. The command is there wherever they are.
+        // SIGINT: all of these servers end at once and in order. The command is there wherever they are.
         let told = Command::new("kill").args(["-INT", &self.pid.to_string()]).status();
         if told.is_ok_and(|status| status.success()) {
             // It has nothing left to do; still, nobody waits for ever.
@@ -79,21 +91,24 @@ pub(crate) fn provide(
     packages: Option<&[String]>,
     in_ci: bool,
 ) -> Result<Vec<Server>, String> {
-    let mut servers = Vec::new();
+    let (mut servers, mut urls) = (Vec::new(), Urls::new());
     for kind in KINDS {
         let is_for = |package: &String| kind.packages.contains(&package.as_str());
         let wanted = packages.is_none_or(|packages| packages.iter().any(is_for));
-        let given = std::env::var_os(kind.variable).is_some_and(|value| !value.is_empty());
-        if !wanted || given || !kind.packages.iter().any(|package| is_member(package)) {
+        let given = std::env::var(kind.variable).ok().filter(|value| !value.is_empty());
+        let is_given = given.is_some();
+        urls.extend(given.map(|url| (kind.variable, url)));
+        if !wanted || is_given || !kind.packages.iter().any(|package| is_member(package)) {
             continue;
         }
-        let started = (kind.start)().or_else(|missing| {
+        let started = (kind.start)(&urls).or_else(|missing| {
             install(kind.apt).map_err(|reason| format!("{missing}; {reason}"))?;
-            (kind.start)()
+            (kind.start)(&urls)
         });
         match started {
             Ok(server) => {
                 cargo.env(kind.variable, &server.url);
+                urls.insert(kind.variable, server.url.clone());
                 servers.push(server);
             }
             Err(reason) if in_ci => {
@@ -257,6 +272,55 @@ fn postgres() -> Result<Server, String> {
         let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
         let server = Server { child, pid, folder, url, _with: Vec::new() };
         ready.map(|()| server).map_err(|reason| format!("PostgreSQL: {reason}"))
+    })
+}
+
+/// In transaction mode: each transaction gets another connection to the server.
+fn pgbouncer(url: &str) -> Result<Server, String> {
+    let program =
+        ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].into_iter().find(|path| Path::new(path).exists());
+    let program = program.ok_or("PgBouncer is not installed")?;
+    // `postgres://user@host:port/database`, as `postgres` above makes them and anybody may give one.
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (login, place) = rest.rsplit_once('@').ok_or("the URL of PostgreSQL names no user")?;
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let (address, database) = place.split_once('/').unwrap_or((place, "postgres"));
+    let (host, server_port) = address.split_once(':').unwrap_or((address, "5432"));
+    let root = is_root();
+    attempt(|port| {
+        let folder = folder("pgbouncer")?;
+        let (data, log) = (folder.join("data"), folder.join("log"));
+        let (config, pidfile) = (folder.join("pgbouncer.ini"), data.join("pid"));
+        fs::create_dir(&data).map_err(|error| format!("cannot make a folder: {error}"))?;
+        let login = if password.is_empty() { String::new() } else { format!(" password={password}") };
+        let text = format!(
+            "[databases]\n{database} = host={host} port={server_port} user={user}{login}\n[pgbouncer]\n\
+             listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n\
+             pool_mode = transaction\nmax_client_conn = 2000\ndefault_pool_size = 40\npidfile = {}\n",
+            pidfile.display()
+        );
+        fs::write(&config, text).map_err(|error| format!("cannot make a file: {error}"))?;
+        // It does not run as root either.
+        let mut start = Command::new(program);
+        if root {
+            output(Command::new("chown").arg("postgres").arg(&data))?;
+            start = Command::new("runuser");
+            start.args(["-u", "postgres", "--", program]);
+        }
+        let mut child = start
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log_file(&log)?)
+            .current_dir(&folder)
+            .spawn()
+            .map_err(|error| format!("PgBouncer does not start: {error}"))?;
+        let ready = wait_until_ready(&mut child, port, &log);
+        let id = fs::read_to_string(pidfile).ok();
+        let pid = id.and_then(|text| text.trim().parse().ok()).unwrap_or_else(|| child.id());
+        let url = format!("postgres://{user}@127.0.0.1:{port}/{database}");
+        let server = Server { child, pid, folder, url, _with: Vec::new() };
+        ready.map(|()| server).map_err(|reason| format!("PgBouncer: {reason}"))
     })
 }
 

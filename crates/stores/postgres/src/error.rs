@@ -53,7 +53,3 @@ pub(crate) fn no_connection(error: &deadpool_postgres::PoolError) -> StoreError 
 pub(crate) fn corrupt_row(what: &'static str) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, what).not_applied()
 }
-
-pub(crate) fn closed() -> StoreError {
-    StoreError::new(StoreErrorKind::Closed, "this store was closed by the program")
-}

@@ -1,14 +1,15 @@
 //! Hearing of messages that other processes put into queues.
 
+use crate::query::Conn;
 use crate::store::Inner;
 use async_trait::async_trait;
 use futures_util::future::poll_fn;
 use martlet_store::QueueName;
+use martlet_store::engine::Closing;
 use std::collections::BTreeSet;
-use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, Socket};
 
@@ -16,7 +17,10 @@ use tokio_postgres::{AsyncMessage, Client, Config, Error, Socket};
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The time between two words to others.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A word to whoever listens, in one statement. It need not survive a crash of the server.
+pub(crate) const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, '')";
 
 /// Makes the connection that listens.
 #[async_trait]
@@ -55,9 +59,8 @@ pub(crate) async fn run(
     inner: Weak<Inner>,
     connect: Arc<dyn Connect>,
     channel: String,
-    mut closed: watch::Receiver<()>,
+    mut closing: Closing,
 ) {
-    let mut closing = pin!(async move { while closed.changed().await.is_ok() {} });
     loop {
         let listen = async {
             let (client, mut heard) = connect.connect().await?;
@@ -73,12 +76,12 @@ pub(crate) async fn run(
             }
         };
         tokio::select! {
-            () = &mut closing => return,
+            () = closing.closed() => return,
             // Without it those who wait look again every few seconds: that is slower, not wrong.
             _ = listen => {}
         }
         tokio::select! {
-            () = &mut closing => return,
+            () = closing.closed() => return,
             () = martlet_base::Clock::system().sleep(AGAIN) => {}
         }
     }
@@ -97,10 +100,8 @@ pub(crate) async fn announce(
         }
         let Some(inner) = inner.upgrade() else { return };
         if let Ok(client) = inner.pool.get().await {
-            // One word for all of them: whoever waits looks by itself. It need not survive a crash of the server.
-            let sql = format!("BEGIN; SET LOCAL synchronous_commit = off; NOTIFY \"{channel}\"; COMMIT");
-            // Whoever does not hear of it looks again soon.
-            let _ = client.batch_execute(&sql).await;
+            // One word for all of them: whoever waits looks by itself, and whoever does not hear of it looks again soon.
+            let _ = Conn::pooled(&client, inner.prepared).query(&inner.notify, &[&channel]).await;
         }
         drop(inner);
         // What comes meanwhile is told together: a word for each of a thousand commits a second would cost as much as they do.

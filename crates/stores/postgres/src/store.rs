@@ -1,5 +1,5 @@
 use crate::builder::{PostgresBuilder, Settings};
-use crate::error::{closed, corrupt_row, from_postgres, is_passing, no_connection};
+use crate::error::{corrupt_row, from_postgres, is_passing, no_connection};
 use crate::group::{self, GroupSql, Job, QueueRows};
 use crate::query::{Conn, Sql};
 use crate::reads::{DUE_AT_ONCE, ReadSql, successor};
@@ -9,6 +9,7 @@ use crate::{listen, schema};
 use async_trait::async_trait;
 use bytes::Bytes;
 use martlet_base::{Clock, ClockHold, Rng, Timestamp};
+use martlet_store::engine::Handle;
 use martlet_store::{
     Capabilities, Cell, CellKey, Committed, Depth, Fence, LogId, LogInfo, MessageId, MessageState, QueueItem,
     QueueName, Receipt, Received, Record, Store, StoreError, StoreErrorKind, Version, Write, WriteBatch,
@@ -20,8 +21,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio_postgres::types::ToSql;
+use tokio::sync::{Notify, mpsc};
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, Row};
 
 /// `ready` looks again after this time at the latest: a notification may have been lost.
@@ -30,21 +31,16 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_OFTEN: Duration = Duration::from_millis(250);
 
 /// How many slots the counts of a queue are spread over.
-const SLOTS: u64 = 16;
+pub(crate) const SLOTS: i32 = 64;
 
 /// A [`Store`] in a PostgreSQL database. Cheap to clone; clones share connections and tasks.
 #[derive(Clone)]
-pub struct PostgresStore(Arc<Handle>);
+pub struct PostgresStore(Arc<Shared>);
 
 /// What users hold. The tasks hold the rest.
-struct Handle {
+struct Shared {
     inner: Arc<Inner>,
-    /// `None` once closed.
-    jobs: Mutex<Option<mpsc::UnboundedSender<Job>>>,
-    /// Its end tells the tasks that the store is closed.
-    open: Mutex<Option<watch::Sender<()>>>,
-    /// Ends when all commits are done.
-    done: watch::Receiver<()>,
+    handle: Handle<Job>,
 }
 
 pub(crate) struct Inner {
@@ -62,6 +58,7 @@ pub(crate) struct Inner {
     queues: Mutex<QueueRows>,
     pub(crate) touched: Notify,
     touches: mpsc::UnboundedSender<QueueName>,
+    pub(crate) notify: Sql,
     look_again: Duration,
 }
 
@@ -190,6 +187,7 @@ impl PostgresStore {
         let manager = settings.connector.manager(settings.config.clone());
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(settings.connections)
+            .queue_mode(deadpool_postgres::QueueMode::Lifo)
             .runtime(deadpool_postgres::Runtime::Tokio1)
             .wait_timeout(Some(settings.wait))
             .create_timeout(Some(settings.wait))
@@ -217,31 +215,25 @@ impl PostgresStore {
             clock: settings.clock.clone(),
             // 31 bits of the hash.
             lock_class: i32::try_from(hash >> 33).unwrap_or(0),
-            slot: i32::try_from(rng.below(SLOTS)).unwrap_or(0),
+            slot: i32::try_from(rng.below(u64::from(SLOTS.unsigned_abs()))).unwrap_or(0),
+            notify: Sql::new(&quoted, listen::NOTIFY, &[Type::TEXT]),
             queues: Mutex::default(),
             touched: Notify::new(),
             touches,
             look_again: if listens { LOOK_AGAIN } else { LOOK_OFTEN },
         });
-        let (jobs, to_do) = mpsc::unbounded_channel();
-        let (open, closed) = watch::channel(());
-        let (working, done) = watch::channel(());
-        let group = group::run(Arc::clone(&inner), to_do);
-        tokio::spawn(async move {
-            group.await;
-            drop(working);
-        });
+        let (handle, jobs, closing) = Handle::new();
+        tokio::spawn(group::run(Arc::clone(&inner), jobs));
         let channel = format!("martlet_{hash:016x}");
         tokio::spawn(listen::announce(Arc::downgrade(&inner), channel.clone(), touched));
-        tokio::spawn(sweep::run(Arc::downgrade(&inner), closed.clone()));
+        tokio::spawn(sweep::run(Arc::downgrade(&inner), closing.clone()));
         if listens {
             let config = settings.listen.unwrap_or(settings.config);
             let connect = settings.connector.listener(config);
-            tokio::spawn(listen::run(Arc::downgrade(&inner), connect, channel, closed));
+            tokio::spawn(listen::run(Arc::downgrade(&inner), connect, channel, closing));
         }
         drop(hold);
-        let handle = Handle { inner, jobs: Mutex::new(Some(jobs)), open: Mutex::new(Some(open)), done };
-        Ok(Self(Arc::new(handle)))
+        Ok(Self(Arc::new(Shared { inner, handle })))
     }
 
     /// The schema that holds the tables.
@@ -253,10 +245,7 @@ impl PostgresStore {
     /// Finishes the commits that were sent and closes the connections. Every clone is closed; later calls fail with
     /// [`StoreErrorKind::Closed`]. Closing twice is fine. Dropped early, the closing goes on.
     pub async fn close(&self) {
-        self.0.hang_up();
-        let mut done = self.0.done.clone();
-        // Nothing is ever sent: it errs when the last commit is done.
-        while done.changed().await.is_ok() {}
+        self.0.handle.close().await;
         self.0.inner.pool.close();
     }
 
@@ -276,7 +265,7 @@ impl PostgresStore {
         batch: WriteBatch,
     ) -> Result<Committed, StoreError> {
         batch.validate(&self.capabilities())?;
-        self.0.check_open()?;
+        self.0.handle.check_open()?;
         group::commit_in(&self.0.inner, transaction.client(), &batch).await
     }
 
@@ -302,23 +291,11 @@ async fn check_encoding(client: &tokio_postgres::Client) -> Result<(), StoreErro
     Err(StoreError::new(StoreErrorKind::Unsupported, detail))
 }
 
-impl Handle {
-    fn hang_up(&self) {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    fn check_open(&self) -> Result<(), StoreError> {
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        if jobs.is_some() { Ok(()) } else { Err(closed()) }
-    }
-}
-
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore")
             .field("schema", &self.0.inner.schema)
-            .field("closed", &self.0.check_open().is_err())
+            .field("closed", &self.0.handle.check_open().is_err())
             .finish_non_exhaustive()
     }
 }
@@ -337,16 +314,11 @@ fn cell(row: &Row) -> Cell {
 impl Store for PostgresStore {
     async fn commit(&self, batch: WriteBatch) -> Result<Committed, StoreError> {
         batch.validate(&self.capabilities())?;
-        let (reply, answer) = oneshot::channel();
-        let job = Job { batch, reply, hold: self.0.inner.hold() };
-        let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
-        let gone = || StoreError::new(StoreErrorKind::Unavailable, "the runtime of this store was shut down");
-        jobs.send(job).map_err(|_| gone().not_applied())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        self.0.handle.ask(|reply| Job { batch, reply, hold: self.0.inner.hold() }).await
     }
 
     async fn get(&self, keys: &[CellKey]) -> Result<Vec<Option<Cell>>, StoreError> {
-        self.0.check_open()?;
+        self.0.handle.check_open()?;
         let inner = &self.0.inner;
         let _hold = inner.hold();
         let names: BTreeSet<&str> = keys.iter().map(CellKey::as_str).collect();
@@ -365,7 +337,7 @@ impl Store for PostgresStore {
         after: Option<&CellKey>,
         count: usize,
     ) -> Result<Vec<(CellKey, Cell)>, StoreError> {
-        self.0.check_open()?;
+        self.0.handle.check_open()?;
         let inner = &self.0.inner;
         let _hold = inner.hold();
         // No key holds a zero byte, and PostgreSQL takes none.
@@ -384,7 +356,7 @@ impl Store for PostgresStore {
     }
 
     async fn read_log(&self, log: &LogId, from: u64, count: usize) -> Result<Vec<Record>, StoreError> {
-        self.0.check_open()?;
+        self.0.handle.check_open()?;
         let inner = &self.0.inner;
         let _hold = inner.hold();
         let from = i64::try_from(from).unwrap_or(i64::MAX);
@@ -404,7 +376,7 @@ impl Store for PostgresStore {
         after: Option<&LogId>,
         count: usize,
     ) -> Result<Vec<LogId>, StoreError> {
-        self.0.check_open()?;
+        self.0.handle.check_open()?;
         let inner = &self.0.inner;
         let _hold = inner.hold();
         let after = match after {
@@ -417,7 +389,7 @@ impl Store for PostgresStore {
     }
 
     async fn logs(&self, after: Option<&LogId>, count: usize) -> Result<Vec<LogInfo>, StoreError> {
-        self.0.check_open()?;
+        self.0.handle.check_open()?;
         let inner = &self.0.inner;
         let _hold = inner.hold();
         let (kind, id) = after.map_or(("", ""), |after| (after.kind(), after.id()));
@@ -436,7 +408,7 @@ impl Store for PostgresStore {
         max: usize,
         visibility: Duration,
     ) -> Result<Vec<Received>, StoreError> {
-        self.0.check_open()?;
+        self.0.handle.check_open()?;
         let inner = &self.0.inner;
         let _hold = inner.hold();
         let Some(row) = inner.queue(queue).await? else { return Ok(Vec::new()) };
@@ -464,7 +436,7 @@ impl Store for PostgresStore {
         after: Option<MessageId>,
         count: usize,
     ) -> Result<Vec<QueueItem>, StoreError> {
-        self.0.check_open()?;
+        self.0.handle.check_open()?;
         let inner = &self.0.inner;
         let _hold = inner.hold();
         let Some(row) = inner.queue(queue).await? else { return Ok(Vec::new()) };
@@ -494,7 +466,7 @@ impl Store for PostgresStore {
     }
 
     async fn depth(&self, queue: &QueueName) -> Result<Depth, StoreError> {
-        self.0.check_open()?;
+        self.0.handle.check_open()?;
         let inner = &self.0.inner;
         let _hold = inner.hold();
         let Some(row) = inner.queue(queue).await? else { return Ok(Depth::default()) };
@@ -511,7 +483,7 @@ impl Store for PostgresStore {
     }
 
     async fn ready(&self, queue: &QueueName) -> Result<(), StoreError> {
-        self.0.check_open()?;
+        self.0.handle.check_open()?;
         let inner = &self.0.inner;
         // Listens before it looks: what comes in between is not missed.
         let mut touched = pin!(inner.touched.notified());
@@ -543,7 +515,7 @@ impl Store for PostgresStore {
     }
 
     async fn queues(&self, after: Option<&QueueName>, count: usize) -> Result<Vec<QueueName>, StoreError> {
-        self.0.check_open()?;
+        self.0.handle.check_open()?;
         let inner = &self.0.inner;
         let _hold = inner.hold();
         let after = after.map_or("", QueueName::as_str);
@@ -553,7 +525,7 @@ impl Store for PostgresStore {
 
     async fn lease(&self, key: &CellKey, owner: &str, ttl: Duration) -> Result<Option<Fence>, StoreError> {
         check_owner(owner)?;
-        self.0.check_open()?;
+        self.0.handle.check_open()?;
         let inner = &self.0.inner;
         let _hold = inner.hold();
         let now = inner.simulated();
@@ -567,7 +539,7 @@ impl Store for PostgresStore {
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
-        self.0.check_open()?;
+        self.0.handle.check_open()?;
         let inner = &self.0.inner;
         if let Some(now) = inner.simulated() {
             return Ok(time(now));

@@ -3,9 +3,9 @@
 use crate::query::{Conn, Sql};
 use crate::store::Inner;
 use martlet_base::Clock;
+use martlet_store::engine::Closing;
 use std::sync::Weak;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio_postgres::types::Type;
 
 /// How often, and how much at a time.
@@ -32,11 +32,11 @@ impl SweepSql {
 }
 
 /// Expired cells and forgotten dedup keys go bit by bit, until the store is gone.
-pub(crate) async fn run(inner: Weak<Inner>, mut closed: watch::Receiver<()>) {
+pub(crate) async fn run(inner: Weak<Inner>, mut closing: Closing) {
     let real = Clock::system();
     loop {
         tokio::select! {
-            _ = closed.changed() => return,
+            () = closing.closed() => return,
             () = real.sleep(EVERY) => {}
         }
         let Some(inner) = inner.upgrade() else { return };

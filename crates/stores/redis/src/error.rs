@@ -25,7 +25,3 @@ pub(crate) fn is_refusal(error: &RedisError) -> bool {
 pub(crate) fn corrupt(what: &'static str) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, what).not_applied()
 }
-
-pub(crate) fn closed() -> StoreError {
-    StoreError::new(StoreErrorKind::Closed, "this store was closed by the program")
-}

@@ -11,7 +11,7 @@ use crate::rows::{
 };
 use crate::store::Inner;
 use martlet_base::{ClockHold, Rng, Timestamp};
-use martlet_store::engine::{Changes, Engine, Item, Place};
+use martlet_store::engine::{Changes, Engine, Item, Jobs, Place, Reply};
 use martlet_store::{
     CellKey, Committed, Fence, LogId, MessageId, QueueName, StoreError, StoreErrorKind, Version, Write,
     WriteBatch,
@@ -19,7 +19,6 @@ use martlet_store::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
 
 /// At most so many commits and so many bytes are applied by one script: the server does nothing else meanwhile.
 const GROUP_COMMITS: usize = 128;
@@ -36,19 +35,19 @@ pub(crate) struct Job {
 }
 
 pub(crate) enum Work {
-    Commit { batch: WriteBatch, reply: oneshot::Sender<Result<Committed, StoreError>> },
+    Commit { batch: WriteBatch, reply: Reply<Committed> },
     Receive(Receive),
 }
 
 /// Works until the store is closed and everything that was sent before is done.
-pub(crate) async fn run(inner: Arc<Inner>, mut jobs: mpsc::UnboundedReceiver<Job>) {
+pub(crate) async fn run(inner: Arc<Inner>, mut jobs: Jobs<Job>) {
     let real = martlet_base::Clock::system();
     let rng = Rng::system();
     let (mut swept, mut next) = (real.now(), None);
     loop {
         let first = match next.take() {
             Some(job) => job,
-            None => match jobs.recv().await {
+            None => match jobs.next().await {
                 Some(job) => job,
                 None => return,
             },
@@ -60,23 +59,23 @@ pub(crate) async fn run(inner: Arc<Inner>, mut jobs: mpsc::UnboundedReceiver<Job
                 let mut bytes = size(&batch);
                 let (mut batches, mut replies) = (vec![batch], vec![(reply, hold)]);
                 while batches.len() < GROUP_COMMITS && bytes < GROUP_BYTES {
-                    match jobs.try_recv() {
-                        Ok(Job { work: Work::Commit { batch, reply }, hold }) => {
+                    match jobs.waiting() {
+                        Some(Job { work: Work::Commit { batch, reply }, hold }) => {
                             bytes += size(&batch);
                             batches.push(batch);
                             replies.push((reply, hold));
                         }
-                        Ok(other) => {
+                        Some(other) => {
                             next = Some(other);
                             break;
                         }
-                        Err(_) => break,
+                        None => break,
                     }
                 }
                 let results = commit(&inner, &batches, false, &rng).await;
                 for ((reply, hold), result) in replies.into_iter().zip(results) {
                     // Nobody listens any more when the future was dropped: the commit stands all the same.
-                    let _ = reply.send(result);
+                    reply.send(result);
                     drop(hold);
                 }
                 if real.now().since(swept) >= SWEEP_EVERY {

@@ -7,14 +7,13 @@ use crate::rows::decode_item;
 use crate::store::Inner;
 use bytes::Bytes;
 use martlet_base::Rng;
-use martlet_store::engine::Place;
+use martlet_store::engine::{Place, Reply};
 use martlet_store::{
     DeliveryEnd, MessageId, MessageState, PastDelivery, QueueName, Receipt, Received, StoreError,
 };
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// At most so many messages whose time has come are moved to the ready ones by one receive.
 const DUE_AT_ONCE: usize = 1_000;
@@ -23,22 +22,22 @@ pub(crate) struct Receive {
     pub(crate) queue: QueueName,
     pub(crate) max: usize,
     pub(crate) visibility: Duration,
-    pub(crate) reply: oneshot::Sender<Result<Vec<Received>, StoreError>>,
+    pub(crate) reply: Reply<Vec<Received>>,
 }
 
 pub(crate) async fn run(inner: &Inner, receive: Receive, rng: &Rng) {
     // Nobody waits for it any more: what is not wanted is not hidden from others.
-    if receive.reply.is_closed() {
+    if !receive.reply.is_awaited() {
         return;
     }
     for tries in 0..TRIES {
         match attempt(inner, &receive).await {
             Ok(None) => give_way(rng, tries).await,
-            Ok(Some(received)) => return drop(receive.reply.send(Ok(received))),
-            Err(error) => return drop(receive.reply.send(Err(error))),
+            Ok(Some(received)) => return receive.reply.send(Ok(received)),
+            Err(error) => return receive.reply.send(Err(error)),
         }
     }
-    let _ = receive.reply.send(Err(too_busy()));
+    receive.reply.send(Err(too_busy()));
 }
 
 async fn attempt(inner: &Inner, receive: &Receive) -> Result<Option<Vec<Received>>, StoreError> {

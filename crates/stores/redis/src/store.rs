@@ -1,6 +1,6 @@
 use crate::builder::{RedisBuilder, Settings};
 use crate::conn::Conn;
-use crate::error::{closed, corrupt, from_redis};
+use crate::error::{corrupt, from_redis};
 use crate::group::{self, Job, Work};
 use crate::keys::Keys;
 use crate::load::{self, ask, fields, list};
@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use martlet_base::{Clock, ClockHold, Timestamp};
+use martlet_store::engine::{Closing, Handle, Reply};
 use martlet_store::{
     Capabilities, Cell, CellKey, Committed, Depth, Fence, LogId, LogInfo, MessageId, MessageState, QueueItem,
     QueueName, Received, Record, Store, StoreError, StoreErrorKind, WriteBatch, check_owner,
@@ -19,9 +20,9 @@ use martlet_store::{
 use redis::Value;
 use std::fmt;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::Notify;
 
 /// `ready` looks again after this time at the latest: Redis does not promise that what is published arrives.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -34,16 +35,11 @@ const PAGE: usize = 500;
 
 /// A [`Store`] in a Redis server. Cheap to clone; clones share a connection and tasks.
 #[derive(Clone)]
-pub struct RedisStore(Arc<Handle>);
+pub struct RedisStore(Arc<Shared>);
 
-struct Handle {
+struct Shared {
     inner: Arc<Inner>,
-    /// `None` once closed.
-    jobs: Mutex<Option<mpsc::UnboundedSender<Job>>>,
-    /// Its end tells the tasks that the store is closed.
-    open: Mutex<Option<watch::Sender<()>>>,
-    /// Ends when all commits are done.
-    done: watch::Receiver<()>,
+    handle: Handle<Job>,
 }
 
 pub(crate) struct Inner {
@@ -115,17 +111,10 @@ impl RedisStore {
             clock: settings.clock,
             prefix: settings.prefix,
         });
-        let (jobs, to_do) = mpsc::unbounded_channel();
-        let (open, is_open) = watch::channel(());
-        let (working, done) = watch::channel(());
-        let group = group::run(Arc::clone(&inner), to_do);
-        tokio::spawn(async move {
-            group.await;
-            drop(working);
-        });
-        tokio::spawn(listen(Arc::downgrade(&inner), client, inner.keys.channel.clone(), is_open));
-        let handle = Handle { inner, jobs: Mutex::new(Some(jobs)), open: Mutex::new(Some(open)), done };
-        Ok(Self(Arc::new(handle)))
+        let (handle, jobs, closing) = Handle::new();
+        tokio::spawn(group::run(Arc::clone(&inner), jobs));
+        tokio::spawn(listen(Arc::downgrade(&inner), client, inner.keys.channel.clone(), closing));
+        Ok(Self(Arc::new(Shared { inner, handle })))
     }
 
     /// What all keys begin with, in braces.
@@ -137,28 +126,15 @@ impl RedisStore {
     /// Finishes the commits that were sent. Every clone is closed; later calls fail with [`StoreErrorKind::Closed`]. Closing
     /// twice is fine. Dropped early, the closing goes on.
     pub async fn close(&self) {
-        self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.0.open.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut done = self.0.done.clone();
-        // Nothing is ever sent: it errs when the last commit is done.
-        while done.changed().await.is_ok() {}
+        self.0.handle.close().await;
     }
 
     pub(crate) fn inner(&self) -> Result<&Arc<Inner>, StoreError> {
-        let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        if jobs.is_some() { Ok(&self.0.inner) } else { Err(closed()) }
+        self.0.handle.check_open().map(|()| &self.0.inner)
     }
 
-    async fn send<T>(
-        &self,
-        work: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Work + Send,
-    ) -> Result<T, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let job = Job { work: work(reply), hold: self.0.inner.hold() };
-        let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
-        let gone = || StoreError::new(StoreErrorKind::Unavailable, "the runtime of this store was shut down");
-        jobs.send(job).map_err(|_| gone().not_applied())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+    async fn send<T>(&self, work: impl FnOnce(Reply<T>) -> Work + Send) -> Result<T, StoreError> {
+        self.0.handle.ask(|reply| Job { work: work(reply), hold: self.0.inner.hold() }).await
     }
 }
 
@@ -182,8 +158,7 @@ async fn refuse_eviction(mut conn: Conn) -> Result<(), StoreError> {
 }
 
 /// Wakes those who wait whenever a queue was touched, until the store is gone.
-async fn listen(inner: Weak<Inner>, client: redis::Client, channel: String, mut closed: watch::Receiver<()>) {
-    let mut closing = pin!(async move { while closed.changed().await.is_ok() {} });
+async fn listen(inner: Weak<Inner>, client: redis::Client, channel: String, mut closing: Closing) {
     loop {
         let listen = async {
             let mut subscription = client.get_async_pubsub().await?;
@@ -200,12 +175,12 @@ async fn listen(inner: Weak<Inner>, client: redis::Client, channel: String, mut 
             }
         };
         tokio::select! {
-            () = &mut closing => return,
+            () = closing.closed() => return,
             // Without it those who wait look again every second: that is slower, not wrong.
             _ = listen => {}
         }
         tokio::select! {
-            () = &mut closing => return,
+            () = closing.closed() => return,
             () = Clock::system().sleep(AGAIN) => {}
         }
     }

@@ -21,8 +21,8 @@ impl Drop for Cleanup {
     }
 }
 
-async fn subject(pooler: bool) -> Option<Subject> {
-    let url = crate::url()?;
+async fn open(url: Option<String>, pooler: bool) -> Option<Subject> {
+    let url = url?;
     let manual = ManualClock::new();
     let schema = crate::schema("conformance");
     let mut builder = PostgresStore::builder(&url).schema(&schema).clock(manual.clock()).connections(6);
@@ -34,12 +34,12 @@ async fn subject(pooler: bool) -> Option<Subject> {
 }
 
 async fn postgres() -> Option<Subject> {
-    subject(false).await
+    open(crate::url(), false).await
 }
 
-/// Without prepared statements and without notifications, as behind a pooler.
+/// Each transaction gets another connection, nothing can be prepared, and nobody is notified.
 async fn pooled() -> Option<Subject> {
-    subject(true).await
+    open(crate::pooler(), true).await
 }
 
 martlet_store::cells_conformance!(postgres);
@@ -49,9 +49,13 @@ martlet_store::queues_conformance!(postgres);
 martlet_store::batches_conformance!(postgres);
 martlet_store::model_conformance!(postgres);
 
-mod unprepared {
+mod through_pgbouncer {
     use super::pooled;
 
-    martlet_store::batches_conformance!(pooled);
+    martlet_store::cells_conformance!(pooled);
     martlet_store::leases_conformance!(pooled);
+    martlet_store::logs_conformance!(pooled);
+    martlet_store::queues_conformance!(pooled);
+    martlet_store::batches_conformance!(pooled);
+    martlet_store::model_conformance!(pooled);
 }

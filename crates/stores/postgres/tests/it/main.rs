@@ -3,20 +3,31 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod cluster;
 mod conformance;
 mod crash;
+mod disk;
 mod server;
+#[cfg(feature = "rustls")]
+mod tls;
 
 use std::collections::BTreeSet;
 use std::io::Write;
 
 /// The server under test, or `None` after saying that the test is skipped.
 fn url() -> Option<String> {
-    let url = std::env::var("MARTLET_TEST_POSTGRES_URL").ok().filter(|url| !url.is_empty());
+    given("MARTLET_TEST_POSTGRES_URL")
+}
+
+/// PgBouncer in transaction mode before that server.
+fn pooler() -> Option<String> {
+    given("MARTLET_TEST_PGBOUNCER_URL")
+}
+
+fn given(variable: &str) -> Option<String> {
+    let url = std::env::var(variable).ok().filter(|url| !url.is_empty());
     if url.is_none() {
-        eprintln!(
-            "SKIPPED martlet-postgres: MARTLET_TEST_POSTGRES_URL is not set (`cargo xtask test` starts a server)"
-        );
+        skip(&format!("{variable} is not set (`cargo xtask test` starts a server)"));
     }
     url
 }

@@ -94,6 +94,43 @@ async fn the_programs_tables_move_with_the_batch() {
     drop_schema(&url, &schema).await;
 }
 
+/// The program's row, the acknowledgement and the message that follows are one commit: whatever is rolled back in between, each
+/// message has its effect once, and one message follows from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn effect_acknowledgement_and_outbox_are_one_transaction() {
+    let Some(url) = crate::url() else { return };
+    let schema = crate::schema("outbox");
+    let store = PostgresStore::builder(&url).schema(&schema).open().await.unwrap();
+    let (inbox, outbox) = (QueueName::new("inbox").unwrap(), QueueName::new("outbox").unwrap());
+    let mut client = client(&url).await;
+    client.batch_execute(&format!("CREATE TABLE {schema}.orders (id int PRIMARY KEY)")).await.unwrap();
+    let insert = client.prepare(&format!("INSERT INTO {schema}.orders VALUES ($1)")).await.unwrap();
+    for id in 0..20_i32 {
+        let message = Message::new(id.to_string()).dedup(id.to_string());
+        let _ = store.commit(WriteBatch::new().enqueue(inbox.clone(), message)).await.unwrap();
+    }
+    let rng = martlet_base::Rng::system();
+    let mut broken_off = 0;
+    while store.depth(&inbox).await.unwrap().live() > 0 {
+        for received in store.receive(&inbox, 4, Duration::from_millis(50)).await.unwrap() {
+            let id: i32 = str::from_utf8(&received.item.message.body).unwrap().parse().unwrap();
+            let tx = client.transaction().await.unwrap();
+            tx.execute(&insert, &[&id]).await.unwrap();
+            let follows = Message::new(format!("order {id} was placed"));
+            let batch = WriteBatch::new().ack(&received.receipt).enqueue(outbox.clone(), follows);
+            match store.commit_in(&tx, batch).await {
+                Ok(_) if rng.below(3) == 0 => broken_off += 1,
+                Ok(_) => tx.commit().await.unwrap(),
+                // It took too long, and somebody else has it.
+                Err(error) => assert_eq!(error.kind(), StoreErrorKind::StaleFence, "{error}"),
+            }
+        }
+    }
+    let rows = client.query_one(&format!("SELECT count(*) FROM {schema}.orders"), &[]).await.unwrap();
+    assert_eq!((rows.get::<_, i64>(0), store.depth(&outbox).await.unwrap().ready), (20, 20), "{broken_off}");
+    drop_schema(&url, &schema).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_of_another_process_wakes_who_waits() {
     let Some(url) = crate::url() else { return };
@@ -111,6 +148,34 @@ async fn a_message_of_another_process_wakes_who_waits() {
     assert_eq!(waiter.await.unwrap().len(), 1);
     let waited = clock.now().since(before);
     assert!(waited < Duration::from_secs(3), "{waited:?}: it was found by looking again, not by being woken");
+    drop_schema(&url, &schema).await;
+}
+
+/// Nothing comes through the pooler: whoever waits looks by itself, or listens past it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_behind_a_pooler_finds_the_message_all_the_same() {
+    let (Some(url), Some(pooler)) = (crate::url(), crate::pooler()) else { return };
+    let schema = crate::schema("pooler");
+    let there = PostgresStore::builder(&pooler).schema(&schema).pooler().open().await.unwrap();
+    let clock = Clock::system();
+    for directly in [false, true] {
+        let mut builder = PostgresStore::builder(&pooler).schema(&schema).pooler();
+        if directly {
+            builder = builder.listen_directly(url.parse().unwrap());
+        }
+        let here = builder.open().await.unwrap();
+        let name = QueueName::new(if directly { "listens" } else { "looks" }).unwrap();
+        let queue = Queue::new(Arc::new(here.clone()), name.clone());
+        let waiter = tokio::spawn(async move { queue.next(1, Duration::from_secs(60)).await.unwrap() });
+        clock.sleep(Duration::from_millis(300)).await;
+        let before = clock.now();
+        let _ = there.commit(WriteBatch::new().enqueue(name, Message::new("m"))).await.unwrap();
+        assert_eq!(waiter.await.unwrap().len(), 1);
+        let waited = clock.now().since(before);
+        assert!(waited < Duration::from_secs(3), "directly: {directly}, {waited:?}");
+        here.close().await;
+    }
+    there.close().await;
     drop_schema(&url, &schema).await;
 }
 

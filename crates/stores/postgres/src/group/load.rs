@@ -1,0 +1,214 @@
+//! Locks, loads, decides.
+
+use super::{Failed, QueueRows, Results, ask_all, ready_all};
+use crate::query::{Conn, Sql};
+use crate::rows::{id, known, time};
+use crate::store::Inner;
+use futures_util::future::try_join;
+use martlet_base::Timestamp;
+use martlet_store::engine::{Changes, Engine};
+use martlet_store::{CellKey, LogId, MessageId, QueueName, StoreError, Version, Write, WriteBatch};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use tokio_postgres::Error;
+use tokio_postgres::types::ToSql;
+
+/// Keys share so many locks: few enough for the server's lock table whatever is in a batch.
+const BUCKETS: u64 = 512;
+
+/// What came of a group.
+pub(super) struct Decided {
+    pub(super) results: Results,
+    pub(super) changes: Changes,
+    pub(super) now: Timestamp,
+    pub(super) touched: bool,
+}
+
+/// What a group names.
+#[derive(Default)]
+struct Named<'a> {
+    buckets: BTreeSet<i32>,
+    cells: HashSet<&'a CellKey>,
+    leases: HashSet<&'a CellKey>,
+    logs: HashSet<&'a LogId>,
+    dedup: HashSet<(i64, &'a str)>,
+    order: BTreeSet<(i64, String)>,
+    messages: BTreeSet<i64>,
+    enqueued: i32,
+    /// Writes that may let a blocked message go on.
+    moves: i64,
+}
+
+fn bucket(of: impl Hash) -> i32 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    i32::try_from(hasher.finish() % BUCKETS).unwrap_or(0)
+}
+
+impl<'a> Named<'a> {
+    fn of(batches: &[&'a WriteBatch], queues: &QueueRows) -> Self {
+        let mut named = Self::default();
+        for write in batches.iter().flat_map(|batch| batch.writes()) {
+            named.add(write, queues);
+        }
+        named
+    }
+
+    fn order_key(&mut self, queue: i64, key: &str) {
+        if self.order.insert((queue, key.to_owned())) {
+            self.buckets.insert(bucket(("order", queue, key)));
+        }
+    }
+
+    fn log(&mut self, log: &'a LogId) {
+        self.buckets.insert(bucket(("log", log)));
+        self.logs.insert(log);
+    }
+
+    fn message(&mut self, id: MessageId) {
+        // A number that PostgreSQL cannot hold was never given out.
+        self.messages.extend(i64::try_from(id.as_u64()));
+        self.moves += 1;
+    }
+
+    fn add(&mut self, write: &'a Write, queues: &QueueRows) {
+        match write {
+            Write::PutCell { key, .. } | Write::DeleteCell { key, .. } | Write::CheckCell { key, .. } => {
+                self.buckets.insert(bucket(("cell", key)));
+                self.cells.insert(key);
+            }
+            Write::CheckFence { fence } => drop(self.leases.insert(fence.key())),
+            Write::Append { log, fence, .. } | Write::Seal { log, fence } => {
+                self.leases.extend(fence.iter().map(martlet_store::Fence::key));
+                self.log(log);
+            }
+            Write::DeleteLog { log } => self.log(log),
+            Write::Enqueue { queue, message } => {
+                self.enqueued += 1;
+                let Some(row) = queues.get(queue).copied() else { return };
+                if let Some(key) = &message.dedup {
+                    self.buckets.insert(bucket(("dedup", row, key)));
+                    self.dedup.insert((row, key));
+                }
+                if let Some(key) = &message.order_key {
+                    self.order_key(row, key);
+                }
+            }
+            Write::Restore { queue, item } => {
+                self.enqueued += 1;
+                let Some(row) = queues.get(queue).copied() else { return };
+                if let Some(key) = &item.message.dedup {
+                    self.buckets.insert(bucket(("dedup", row, key)));
+                }
+                if let Some(key) = &item.message.order_key {
+                    self.order_key(row, key);
+                }
+            }
+            Write::Ack { receipt }
+            | Write::RetryAt { receipt, .. }
+            | Write::Heartbeat { receipt, .. }
+            | Write::Bury { receipt, .. } => self.message(receipt.message()),
+            Write::Edit { message, .. } | Write::Replay { message, .. } | Write::Discard { message, .. } => {
+                self.message(*message);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Takes the locks, loads, and decides.
+pub(super) async fn decide(
+    inner: &Inner,
+    conn: Conn<'_>,
+    batches: &[&WriteBatch],
+    queues: &QueueRows,
+    begin: bool,
+) -> Result<Decided, Failed> {
+    let failed = |error: Error| Failed::before("cannot read what the batch names", &error);
+    let sql = &inner.group_sql;
+    let mut named = Named::of(batches, queues);
+    let ids: Vec<i64> = named.messages.iter().copied().collect();
+
+    // The order key of a message never changes, so it can be read before the locks are taken.
+    let order_keys = conn.ready(&sql.order_keys).await.map_err(failed)?;
+    let begun = async { if begin { conn.run("BEGIN ISOLATION LEVEL READ COMMITTED").await } else { Ok(()) } };
+    let found = async { if ids.is_empty() { Ok(Vec::new()) } else { conn.ask(&order_keys, &[&ids]).await } };
+    let ((), found) = try_join(begun, found).await.map_err(|error| Failed::before("cannot begin", &error))?;
+    for row in found {
+        named.order_key(row.get(0), row.get(1));
+    }
+
+    let buckets: Vec<i32> = named.buckets.iter().copied().collect();
+    let cells: Vec<&str> = named.cells.iter().map(|key| key.as_str()).collect();
+    let leases: Vec<&str> = named.leases.iter().map(|key| key.as_str()).collect();
+    let (kinds, log_ids): (Vec<&str>, Vec<&str>) =
+        named.logs.iter().map(|log| (log.kind(), log.id())).unzip();
+    let (dedup_queues, dedup_keys): (Vec<i64>, Vec<&str>) = named.dedup.iter().copied().unzip();
+    let (order_queues, order_texts): (Vec<i64>, Vec<&str>) =
+        named.order.iter().map(|(queue, key)| (*queue, key.as_str())).unzip();
+    let now = inner.simulated();
+    // Batches that write no cell need no version of their own.
+    let writes_cells =
+        |batch: &&&WriteBatch| batch.writes().iter().any(|write| matches!(write, Write::PutCell { .. }));
+    let versions = i32::try_from(batches.iter().filter(writes_cells).count() + 1).unwrap_or(i32::MAX);
+
+    let reads: [(&Sql, bool, Vec<&(dyn ToSql + Sync)>); 8] = [
+        (&sql.lock, !buckets.is_empty(), vec![&inner.lock_class, &buckets]),
+        (&sql.start, true, vec![&now, &versions, &named.enqueued]),
+        (&sql.cells, !cells.is_empty(), vec![&cells]),
+        (&sql.leases, !leases.is_empty(), vec![&leases]),
+        (&sql.logs, !kinds.is_empty(), vec![&kinds, &log_ids]),
+        (&sql.dedup, !dedup_keys.is_empty(), vec![&dedup_queues, &dedup_keys]),
+        (&sql.messages, !ids.is_empty(), vec![&ids]),
+        (&sql.heads, !order_texts.is_empty(), vec![&order_queues, &order_texts, &named.moves]),
+    ];
+    let ready = ready_all(conn, &reads).await.map_err(failed)?;
+    let mut answers = ask_all(conn, &ready, &reads).await.map_err(failed)?.into_iter();
+    let mut next = || answers.next().unwrap_or_default();
+
+    let (_locked, start) = (next(), next());
+    let start = start.first().ok_or_else(|| Failed::from(crate::error::corrupt_row("no answer")))?;
+    let now = time(start.get(0));
+    let versions: Vec<i64> = start.get(1);
+    let numbers: Vec<i64> = start.get(2);
+    let mut engine = Engine::new(numbers.into_iter().map(i64::unsigned_abs));
+    let names: HashMap<i64, &QueueName> = queues.iter().map(|(name, row)| (*row, name)).collect();
+    for row in next() {
+        let key = CellKey::new(row.get(0)).map_err(StoreError::from)?;
+        let expires: Option<i64> = row.get(2);
+        engine.load_cell(key, Version::from_u64(row.get::<_, i64>(1).unsigned_abs()), expires.map(time));
+    }
+    for row in next() {
+        engine.load_lease(
+            CellKey::new(row.get(0)).map_err(StoreError::from)?,
+            row.get::<_, i64>(1).unsigned_abs(),
+        );
+    }
+    for row in next() {
+        let log = LogId::new(row.get(0), row.get(1)).map_err(StoreError::from)?;
+        engine.load_log(log, row.get::<_, i64>(2).unsigned_abs(), row.get::<_, Option<i64>>(3).map(time));
+    }
+    for row in next() {
+        if let Some(name) = names.get(&row.get(0)) {
+            engine.load_remembered((*name).clone(), row.get(1), id(row.get(2)), time(row.get(3)));
+        }
+    }
+    // The second look at the same message tells the same.
+    for row in next().iter().chain(&next()) {
+        let (id, queue, item) = known(row)?;
+        if let Some(name) = names.get(&queue) {
+            engine.load_message((*name).clone(), id, item);
+        }
+    }
+
+    let mut versions = versions.into_iter().map(|version| Version::from_u64(version.unsigned_abs()));
+    let shared = versions.next().unwrap_or(Version::from_u64(0));
+    let decide = |batch: &&WriteBatch| {
+        let own = if writes_cells(&batch) { versions.next() } else { None };
+        engine.commit((*batch).clone(), own.unwrap_or(shared), now)
+    };
+    let results: Results = batches.iter().map(decide).collect();
+    let changes = engine.changes();
+    let touched = !changes.messages.is_empty();
+    Ok(Decided { results, changes, now, touched })
+}
