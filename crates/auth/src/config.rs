@@ -85,11 +85,23 @@ impl fmt::Debug for OAuth2Config {
 }
 
 /// Builds an [`OAuth2Config`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a builder does nothing until build() is called"]
 pub struct OAuth2ConfigBuilder {
     token_url: String,
     config: OAuth2Config,
+}
+
+impl fmt::Debug for OAuth2ConfigBuilder {
+    /// Of the URL only scheme and host, and nothing if it is none: it is not checked yet, and may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = Url::parse(&self.token_url).ok();
+        let origin = url.as_ref().and_then(|url| Some((url.scheme(), url.host_str()?)));
+        f.debug_struct("OAuth2ConfigBuilder")
+            .field("token_url", &origin.map(|(scheme, host)| format!("{scheme}://{host}")))
+            .field("config", &self.config)
+            .finish()
+    }
 }
 
 impl OAuth2ConfigBuilder {

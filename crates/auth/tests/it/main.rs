@@ -9,4 +9,5 @@
 mod answers;
 mod kit;
 mod life;
+mod secrets;
 mod trouble;
