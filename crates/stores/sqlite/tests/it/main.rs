@@ -9,6 +9,7 @@ mod group;
 mod lifecycle;
 mod own;
 mod processes;
+mod secrets;
 mod upkeep;
 
 use martlet_sqlite::SqliteStore;
