@@ -14,6 +14,14 @@ pub(crate) fn from_redis(doing: &str, error: &RedisError) -> StoreError {
     StoreError::new(kind, format!("{doing}: {error}"))
 }
 
+/// What is wrong with a URL, without the details: they quote what stands in it.
+pub(crate) fn invalid_url(error: &RedisError) -> StoreError {
+    let text = error.to_string();
+    let words = error.detail().map_or(Some(text.as_str()), |detail| text.strip_suffix(detail));
+    let words = words.unwrap_or_default().trim_end_matches(": ");
+    StoreError::new(StoreErrorKind::Invalid, format!("the URL makes no sense: {words}"))
+}
+
 /// Whether the server refused a script before it began, so that nothing was done. One that fails half way, because somebody put something
 /// else under the keys of the store, is not undone.
 pub(crate) fn is_refusal(error: &RedisError) -> bool {

@@ -1,6 +1,6 @@
 use crate::builder::{RedisBuilder, Settings};
 use crate::conn::Conn;
-use crate::error::{corrupt, from_redis};
+use crate::error::{corrupt, from_redis, invalid_url};
 use crate::group::{self, Job, Work};
 use crate::keys::Keys;
 use crate::load::{self, ask, fields, list};
@@ -92,8 +92,7 @@ impl RedisStore {
     }
 
     pub(crate) async fn start(settings: Settings) -> Result<Self, StoreError> {
-        let invalid = |error: redis::RedisError| StoreError::new(StoreErrorKind::Invalid, error.to_string());
-        let client = redis::Client::open(settings.url.as_str()).map_err(invalid)?;
+        let client = redis::Client::open(settings.url.as_str()).map_err(|error| invalid_url(&error))?;
         let conn = Conn::open(&client, &settings).await?;
         refuse_eviction(conn.clone()).await?;
         let inner = Arc::new(Inner {

@@ -9,6 +9,7 @@ mod conformance;
 mod copy;
 mod crash;
 mod own;
+mod secrets;
 mod server;
 
 use std::collections::BTreeSet;
