@@ -7,6 +7,7 @@ mod cluster;
 mod conformance;
 mod crash;
 mod disk;
+mod secrets;
 mod server;
 #[cfg(feature = "rustls")]
 mod tls;
