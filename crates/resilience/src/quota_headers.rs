@@ -102,28 +102,30 @@ pub enum ResetUnit {
     EpochMillis,
 }
 
-/// A way to write quotas into headers.
+/// A way to write quotas into headers. Each names the windows that it tells: give yours the same names, since a
+/// [`WindowReading`] is taken for the window of its name or length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dialect {
     /// `Retry-After` alone.
     RetryAfter,
-    /// `RateLimit` and `RateLimit-Policy` as structured fields (draft of 2025).
+    /// `RateLimit` and `RateLimit-Policy` as structured fields (draft of 2025): the server's names and lengths.
     RateLimit,
-    /// `RateLimit-Limit`, `-Remaining`, `-Reset` in seconds (drafts until 2023; Klaviyo, ActiveCampaign).
+    /// `RateLimit-Limit`, `-Remaining`, `-Reset` in seconds (drafts until 2023; Klaviyo, ActiveCampaign): one
+    /// window without a name.
     RateLimitOld,
     /// `X-RateLimit-Limit`, `-Remaining`, `-Reset`. SendGrid and Pipedrive count seconds from now, Braze and Intercom write
-    /// the Unix clock.
+    /// the Unix clock. One window without a name.
     XRateLimit(ResetUnit),
-    /// HubSpot: a ten-second window and a daily one.
+    /// HubSpot: `ten_secondly` and `daily`.
     HubSpot,
-    /// Brevo: `x-sib-ratelimit-*` (the reset in seconds is unconfirmed).
+    /// Brevo: `x-sib-ratelimit-*` (the reset in seconds is unconfirmed), one window without a name.
     Brevo,
-    /// Pipedrive: `x-ratelimit-*` in seconds, and `x-daily-requests-left` (unconfirmed).
+    /// Pipedrive: `burst` (`x-ratelimit-*` in seconds) and `daily` (`x-daily-requests-left`, unconfirmed).
     Pipedrive,
-    /// Salesforce: `Sforce-Limit-Info: api-usage=695/15000`, of the last 24 hours.
+    /// Salesforce: `Sforce-Limit-Info: api-usage=695/15000`, of the last 24 hours: `daily`.
     Salesforce,
-    /// Shopify's REST API: `X-Shopify-Shop-Api-Call-Limit: 32/40`, a leaky bucket.
+    /// Shopify's REST API: `X-Shopify-Shop-Api-Call-Limit: 32/40`, a leaky bucket: `bucket`.
     ShopifyRest,
     /// Meta: `X-Business-Use-Case-Usage` and `X-App-Usage`, percent used. The largest percentage decides; minutes to regain
     /// access are a pause.
