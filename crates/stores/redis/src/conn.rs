@@ -1,7 +1,7 @@
 //! The connection: to a server, or to whichever node of a cluster has the slot of the store.
 
 use crate::builder::Settings;
-use crate::error::{from_redis, invalid_url};
+use crate::error::from_redis;
 use martlet_store::StoreError;
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
@@ -25,7 +25,7 @@ impl Conn {
                 .response_timeout(settings.timeout)
                 // A write that was sent may have been done: only what was refused is tried again, below.
                 .retries(0);
-            let client = builder.build().map_err(|error| invalid_url(&error))?;
+            let client = builder.build().map_err(|error| crate::error::invalid_url(&error))?;
             let conn = client.get_async_connection().await.map_err(failed)?;
             return Ok(Self::Cluster(cluster::ClusterConn::new(conn, &settings.prefix)));
         }
