@@ -87,16 +87,17 @@ impl Cassette {
 /// a clone to the client and keep one for [`finish`](Self::finish).
 ///
 /// ```no_run
-/// # use martlet_core::{ApiClient, Call, Client, Operation, Transport};
+/// # use martlet_core::{Client, Transport};
 /// # async fn my_test(client: Client) -> Result<(), Box<dyn std::error::Error>> { Ok(()) }
-/// # fn my_client(transport: impl Transport + 'static) -> Client { todo!() }
-/// # fn real_transport() -> martlet_testkit::ScriptedTransport { todo!() }
-/// # async fn test() -> Result<(), Box<dyn std::error::Error>> {
 /// use martlet_testkit::{CassetteMode, CassetteTransport};
+/// # async fn test(
+/// #     my_client: impl Fn(CassetteTransport) -> Client,
+/// #     real_transport: impl Transport + 'static,
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
 ///
 /// let cassette = CassetteTransport::builder("tests/cassettes/contacts.json")
 ///     .mode(CassetteMode::from_env()?) // replay, unless MARTLET_CASSETTES says `record` or `verify`
-///     .through(real_transport())
+///     .through(real_transport)
 ///     .open()?;
 /// my_test(my_client(cassette.clone())).await?;
 /// cassette.finish()?;
