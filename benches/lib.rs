@@ -132,3 +132,18 @@ fn rounds(subject: &mut Subject<'_>) -> u32 {
 pub fn now() -> SystemTime {
     SystemTime::now()
 }
+
+/// For a server that is a process of its own: tells its port to the process that started it, on stdout, and ends with that one,
+/// when stdin is closed.
+///
+/// # Errors
+/// When nobody reads stdout.
+pub fn serve_parent(port: u16) -> std::io::Result<()> {
+    use std::io::{Read as _, Write as _};
+    writeln!(std::io::stdout(), "{port}")?;
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read(&mut [0]);
+        std::process::exit(0);
+    });
+    Ok(())
+}

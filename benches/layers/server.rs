@@ -1,6 +1,6 @@
 //! The least that answers HTTP/1.1 with keep-alive: what is measured is the client.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -22,11 +22,7 @@ pub(crate) fn run() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        writeln!(io::stdout(), "{}", listener.local_addr()?.port())?;
-        std::thread::spawn(|| {
-            let _ = io::stdin().read(&mut [0]);
-            std::process::exit(0);
-        });
+        martlet_benches::serve_parent(listener.local_addr()?.port())?;
         loop {
             let (stream, _) = listener.accept().await?;
             tokio::spawn(serve(stream));

@@ -1,7 +1,7 @@
 //! A paged API with its pages ready: what is measured is the client.
 
 use serde_json::json;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,11 +15,7 @@ pub(crate) fn run(records: u64) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        writeln!(io::stdout(), "{}", listener.local_addr()?.port())?;
-        std::thread::spawn(|| {
-            let _ = io::stdin().read(&mut [0]);
-            std::process::exit(0);
-        });
+        martlet_benches::serve_parent(listener.local_addr()?.port())?;
         loop {
             let (stream, _) = listener.accept().await?;
             tokio::spawn(serve(stream, Arc::clone(&pages)));
