@@ -27,7 +27,7 @@ const POSTGRES: &str = "MARTLET_TEST_POSTGRES_URL";
 
 const KINDS: [Kind; 4] = [
     Kind {
-        packages: &["martlet-postgres", "martlet-redis"],
+        packages: &["martlet-postgres", "martlet-redis", "martlet-example-outbox"],
         variable: POSTGRES,
         apt: "postgresql",
         start: |_| postgres(),
