@@ -7,6 +7,7 @@ mod deadline;
 mod fault;
 #[cfg(doctest)]
 mod forbidden;
+mod ids;
 mod rng;
 mod signal;
 mod time;
@@ -15,6 +16,7 @@ pub use clock::{Clock, ClockHold, ManualClock, Sleep, TimeSource};
 pub use connection::{ConnectionId, InvalidConnectionId};
 pub use deadline::Deadline;
 pub use fault::{Delivery, Fault, Recovery};
+pub use ids::{CallIds, TraceContext, UuidV7};
 pub use rng::Rng;
 #[cfg(feature = "tracing")]
 pub use signal::TracingObserver;

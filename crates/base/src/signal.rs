@@ -1,4 +1,4 @@
-use crate::{ConnectionId, Delivery, Timestamp};
+use crate::{CallIds, ConnectionId, Delivery, Timestamp};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +70,8 @@ pub enum Signal<'a> {
         operation: &'a str,
         /// The account.
         connection: &'a ConnectionId,
+        /// Which call.
+        ids: CallIds,
         /// How it ended.
         outcome: CallOutcome,
         /// The last HTTP status, if one was received.
@@ -92,6 +94,11 @@ pub enum Signal<'a> {
         elapsed: Duration,
         /// Time spent waiting for quota and concurrency.
         quota_wait: Duration,
+        /// From the call's start until its first request left, everything that it waited for included: quota, another call's answer, a
+        /// credential, users' layers. `None` when none left.
+        queued: Option<Duration>,
+        /// When the call reads a page of a list: so many pages of it were read, this one included.
+        pages: Option<u64>,
     },
     /// One HTTP exchange came to its end.
     #[non_exhaustive]
@@ -102,6 +109,8 @@ pub enum Signal<'a> {
         operation: &'a str,
         /// The account.
         connection: &'a ConnectionId,
+        /// Which call.
+        ids: CallIds,
         /// 1 for the first.
         attempt: u32,
         /// The HTTP status, if one was received.
@@ -122,6 +131,8 @@ pub enum Signal<'a> {
         operation: &'a str,
         /// The account.
         connection: &'a ConnectionId,
+        /// Which call.
+        ids: CallIds,
         /// The attempt that failed, 1 for the first.
         attempt: u32,
         /// The pause before the next.
@@ -203,6 +214,8 @@ pub enum Signal<'a> {
         stream: &'a str,
         /// The destination, `mailchimp.members`.
         destination: &'a str,
+        /// The transform, with its version: `hubspot-contact-to-member@1`.
+        transform: &'a str,
         /// The stage: `prepare`, `extract`, `write`, `reconcile` or `run`.
         stage: &'static str,
         /// How it ended.
@@ -215,6 +228,8 @@ pub enum Signal<'a> {
         records_out: u64,
         /// Records that were refused.
         records_rejected: u64,
+        /// Pages read from the source (batches), in the stages that read it.
+        pages: Option<u64>,
         /// From its start to its end.
         elapsed: Duration,
     },
@@ -238,11 +253,11 @@ macro_rules! constructors {
 
 constructors! {
     /// Builds [`Signal::CallFinished`].
-    call_finished => CallFinished { platform: &'a str, operation: &'a str, connection: &'a ConnectionId, outcome: CallOutcome, status: Option<u16>, error_kind: Option<&'a str>, code: Option<&'a str>, request_id: Option<&'a str>, retry_at: Option<Timestamp>, attempts: u32, bytes_out: u64, bytes_in: u64, elapsed: Duration, quota_wait: Duration }
+    call_finished => CallFinished { platform: &'a str, operation: &'a str, connection: &'a ConnectionId, ids: CallIds, outcome: CallOutcome, status: Option<u16>, error_kind: Option<&'a str>, code: Option<&'a str>, request_id: Option<&'a str>, retry_at: Option<Timestamp>, attempts: u32, bytes_out: u64, bytes_in: u64, elapsed: Duration, quota_wait: Duration, queued: Option<Duration>, pages: Option<u64> }
     /// Builds [`Signal::AttemptFinished`].
-    attempt_finished => AttemptFinished { platform: &'a str, operation: &'a str, connection: &'a ConnectionId, attempt: u32, status: Option<u16>, error_kind: Option<&'a str>, delivery: Option<Delivery>, elapsed: Duration }
+    attempt_finished => AttemptFinished { platform: &'a str, operation: &'a str, connection: &'a ConnectionId, ids: CallIds, attempt: u32, status: Option<u16>, error_kind: Option<&'a str>, delivery: Option<Delivery>, elapsed: Duration }
     /// Builds [`Signal::RetryScheduled`].
-    retry_scheduled => RetryScheduled { platform: &'a str, operation: &'a str, connection: &'a ConnectionId, attempt: u32, delay: Duration, error_kind: &'a str, delivery: Delivery }
+    retry_scheduled => RetryScheduled { platform: &'a str, operation: &'a str, connection: &'a ConnectionId, ids: CallIds, attempt: u32, delay: Duration, error_kind: &'a str, delivery: Delivery }
     /// Builds [`Signal::QuotaWaited`].
     quota_waited => QuotaWaited { platform: &'a str, connection: &'a ConnectionId, waited: Duration }
     /// Builds [`Signal::QuotaBlocked`].
@@ -256,7 +271,7 @@ constructors! {
     /// Builds [`Signal::RecordsMoved`].
     records_moved => RecordsMoved { stream: &'a str, stage: &'static str, records: u64 }
     /// Builds [`Signal::StageFinished`].
-    stage_finished => StageFinished { pipeline: &'a str, stream: &'a str, destination: &'a str, stage: &'static str, outcome: CallOutcome, error_kind: Option<&'a str>, records_in: u64, records_out: u64, records_rejected: u64, elapsed: Duration }
+    stage_finished => StageFinished { pipeline: &'a str, stream: &'a str, destination: &'a str, transform: &'a str, stage: &'static str, outcome: CallOutcome, error_kind: Option<&'a str>, records_in: u64, records_out: u64, records_rejected: u64, pages: Option<u64>, elapsed: Duration }
 }
 
 /// Receives signals. Called inline on the hot path: be quick, never block, never panic.
@@ -310,11 +325,15 @@ pub struct TracingObserver;
 impl Observer for TracingObserver {
     fn observe(&self, signal: &Signal<'_>) {
         let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let call_id = |ids: &CallIds| ids.id.map(tracing::field::display);
+        let trace_id =
+            |ids: &CallIds| ids.trace.map(|t| tracing::field::display(format!("{:032x}", t.trace_id())));
         match signal {
             Signal::CallFinished {
                 platform,
                 operation,
                 connection,
+                ids,
                 outcome,
                 status,
                 error_kind,
@@ -326,6 +345,8 @@ impl Observer for TracingObserver {
                 bytes_in,
                 elapsed,
                 quota_wait,
+                queued,
+                pages,
             } => {
                 let retry_at = retry_at.map(|at| at.to_string());
                 let retry_at = retry_at.as_deref();
@@ -333,9 +354,11 @@ impl Observer for TracingObserver {
                     ($level:ident) => {
                         tracing::$level!(
                             target: "martlet", platform, operation, connection = connection.as_str(),
+                            call_id = call_id(ids), trace_id = trace_id(ids),
                             outcome = outcome.as_str(), status, error_kind, code, request_id, retry_at, attempts,
                             bytes_out, bytes_in,
-                            elapsed_ms = ms(*elapsed), quota_wait_ms = ms(*quota_wait), "call finished"
+                            elapsed_ms = ms(*elapsed), quota_wait_ms = ms(*quota_wait), queued_ms = queued.map(ms), pages,
+                            "call finished"
                         )
                     };
                 }
@@ -345,6 +368,7 @@ impl Observer for TracingObserver {
                 platform,
                 operation,
                 connection,
+                ids,
                 attempt,
                 status,
                 error_kind,
@@ -352,7 +376,8 @@ impl Observer for TracingObserver {
                 elapsed,
             } => {
                 tracing::debug!(
-                    target: "martlet", platform, operation, connection = connection.as_str(), attempt, status,
+                    target: "martlet", platform, operation, connection = connection.as_str(),
+                    call_id = call_id(ids), trace_id = trace_id(ids), attempt, status,
                     error_kind, delivery = delivery.map(Delivery::as_str), elapsed_ms = ms(*elapsed), "attempt finished"
                 );
             }
@@ -360,13 +385,15 @@ impl Observer for TracingObserver {
                 platform,
                 operation,
                 connection,
+                ids,
                 attempt,
                 delay,
                 error_kind,
                 delivery,
             } => {
                 tracing::info!(
-                    target: "martlet", platform, operation, connection = connection.as_str(), attempt,
+                    target: "martlet", platform, operation, connection = connection.as_str(),
+                    call_id = call_id(ids), trace_id = trace_id(ids), attempt,
                     delay_ms = ms(*delay), error_kind, delivery = delivery.as_str(), "retry scheduled"
                 )
             }
@@ -393,16 +420,18 @@ impl Observer for TracingObserver {
                 pipeline,
                 stream,
                 destination,
+                transform,
                 stage,
                 outcome,
                 error_kind,
                 records_in,
                 records_out,
                 records_rejected,
+                pages,
                 elapsed,
             } => tracing::info!(
-                target: "martlet", pipeline, stream, destination, stage, outcome = outcome.as_str(), error_kind,
-                records_in, records_out, records_rejected, elapsed_ms = ms(*elapsed), "stage finished"
+                target: "martlet", pipeline, stream, destination, transform, stage, outcome = outcome.as_str(), error_kind,
+                records_in, records_out, records_rejected, pages, elapsed_ms = ms(*elapsed), "stage finished"
             ),
         }
     }

@@ -42,6 +42,8 @@ pub struct Call {
     pub(crate) priority: Priority,
     pub(crate) fingerprint: Option<Vec<u8>>,
     pub(crate) reexecute: bool,
+    /// So many pages of its list were read, this one included.
+    pub(crate) pages: Option<u64>,
     problem: Option<Error>,
 }
 
@@ -63,6 +65,7 @@ impl Call {
             priority: Priority::Delivery,
             fingerprint: None,
             reexecute: false,
+            pages: None,
             problem: None,
         }
     }
@@ -339,6 +342,12 @@ impl IdempotencyKey {
     #[must_use]
     pub fn random(rng: &martlet_base::Rng) -> Self {
         Self(uuid::Builder::from_random_bytes(rng.bytes16()).into_uuid().to_string().into())
+    }
+
+    /// The first 64 bits of its SHA-256: names the key where the key itself has no place.
+    pub(crate) fn short_hash(&self) -> u64 {
+        let digest = Sha256::digest(self.as_str());
+        digest[..8].iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte))
     }
 
     /// The key as text.

@@ -1,10 +1,10 @@
 use crate::{Body, IdempotencyKey, Operation, WireRequest};
 use http::HeaderMap;
-use martlet_base::{ConnectionId, Deadline, Moment};
+use martlet_base::{CallIds, ConnectionId, Deadline, Moment};
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use url::Url;
 
@@ -43,10 +43,20 @@ pub struct CallContext {
     pub(crate) priority: martlet_resilience::Priority,
     pub(crate) fingerprint: Option<Vec<u8>>,
     pub(crate) reexecute: bool,
+    pub(crate) pages: Option<u64>,
+    /// Of what is known from the start; empty when nobody observes.
+    pub(crate) ids: CallIds,
     pub(crate) effort: Effort,
 }
 
 impl CallContext {
+    /// What its signals say which call they are about.
+    pub(crate) fn ids(&self) -> CallIds {
+        let mut ids = self.ids;
+        ids.idempotency_key_hash = self.effort.cost().key_hash.get().copied();
+        ids
+    }
+
     /// For a second attempt beside the first: what it costs counts for the same call, whether it was sent is its own.
     pub(crate) fn beside(self: &Arc<Self>) -> Arc<Self> {
         Arc::new(self.with_effort(Effort { of: Some(Arc::clone(self)), ..Effort::default() }))
@@ -64,6 +74,8 @@ impl CallContext {
             priority: self.priority,
             fingerprint: self.fingerprint.clone(),
             reexecute: self.reexecute,
+            pages: self.pages,
+            ids: self.ids,
             effort,
         }
     }
@@ -85,6 +97,10 @@ struct Cost {
     quota_wait_ns: AtomicU64,
     bytes_out: AtomicU64,
     bytes_in: AtomicU64,
+    /// From the call's start to its first exchange.
+    queued: OnceLock<Duration>,
+    /// Of the idempotency key, when somebody observes.
+    key_hash: OnceLock<u64>,
 }
 
 impl Effort {
@@ -92,10 +108,23 @@ impl Effort {
         self.of.as_ref().map_or(&self.own, |call| call.effort.cost())
     }
 
-    /// An exchange begins.
-    pub(crate) fn begin_exchange(&self) {
-        self.cost().attempts.fetch_add(1, Ordering::Relaxed);
+    /// An exchange begins, so long after the call's start.
+    pub(crate) fn begin_exchange(&self, queued: Duration) {
+        let cost = self.cost();
+        cost.attempts.fetch_add(1, Ordering::Relaxed);
+        // Only the first one was waited for from the start.
+        let _ = cost.queued.set(queued);
         self.set_sent(true);
+    }
+
+    /// How long the call waited before its first exchange; `None` before that.
+    pub(crate) fn queued(&self) -> Option<Duration> {
+        self.cost().queued.get().copied()
+    }
+
+    /// The call's key was made or found.
+    pub(crate) fn set_key_hash(&self, hash: u64) {
+        let _ = self.cost().key_hash.set(hash);
     }
 
     /// Exchanges begun so far. What is refused on this side is none.

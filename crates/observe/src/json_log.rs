@@ -1,5 +1,5 @@
-use crate::record::{Record, uuid_v7};
-use martlet_base::{Clock, Observer, Rng, Signal};
+use crate::record::Record;
+use martlet_base::{Clock, Observer, Rng, Signal, UuidV7};
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,6 @@ use std::sync::{Mutex, PoisonError};
 pub struct JsonLog {
     out: Mutex<Out>,
     clock: Clock,
-    rng: Rng,
     run_id: String,
     errors: AtomicU64,
 }
@@ -29,15 +28,17 @@ struct Out {
 }
 
 impl JsonLog {
-    /// A log that writes to `writer`. `clock` dates the lines; `rng` makes the ids: give [`Rng::system`] to a program and
-    /// a seed to a test.
-    ///
-    /// Its run has an id of its own; see [`with_run_id`](Self::with_run_id).
+    /// A log that writes to `writer`. `clock` dates the lines; `rng` makes the run's id: give [`Rng::system`] to a program and
+    /// a seed to a test. For an id of your own see [`with_run_id`](Self::with_run_id).
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a source of randomness is a value, as in every builder"
+    )]
     pub fn new(writer: impl Write + Send + 'static, clock: Clock, rng: Rng) -> Self {
-        let run_id = uuid_v7(clock.wall(), &rng);
+        let run_id = UuidV7::new(clock.wall(), &rng).to_string();
         let out = Mutex::new(Out { writer: Box::new(writer), torn: false });
-        Self { out, clock, rng, run_id, errors: AtomicU64::new(0) }
+        Self { out, clock, run_id, errors: AtomicU64::new(0) }
     }
 
     /// Replaces the run's id, for instance by one that other programs know too.
@@ -112,7 +113,7 @@ impl Out {
 
 impl Observer for JsonLog {
     fn observe(&self, signal: &Signal<'_>) {
-        let Some(record) = Record::new(signal, &self.run_id, &self.clock, &self.rng) else { return };
+        let Some(record) = Record::new(signal, &self.run_id, &self.clock) else { return };
         let mut line = Vec::with_capacity(768);
         let written = match serde_json::to_writer(&mut line, &record) {
             Ok(()) => {

@@ -1,7 +1,7 @@
 //! One line: the fields, and how each signal fills them.
 
 use crate::ErrorClass;
-use martlet_base::{BreakerState, CallOutcome, Clock, Rng, Signal, Timestamp};
+use martlet_base::{BreakerState, CallIds, CallOutcome, Clock, Signal, Timestamp};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,8 +10,6 @@ use std::time::Duration;
 const MAX_TEXT: usize = 200;
 
 /// The fields in the order in which they are written. An absent fact is left out.
-///
-/// The schema names more than these (`trace_id`, `pages`, ...): facts that no signal carries yet.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Record<'a> {
     ts: String,
@@ -34,6 +32,9 @@ macro_rules! facts {
 facts! {
     request_id: String,
     vendor_request_id: Cow<'a, str>,
+    trace_id: String,
+    span_id: String,
+    idempotency_key_hash: String,
     platform: Cow<'a, str>,
     connection: Cow<'a, str>,
     operation: Cow<'a, str>,
@@ -41,15 +42,18 @@ facts! {
     stage: &'static str,
     stream: Cow<'a, str>,
     destination: Cow<'a, str>,
+    transform: Cow<'a, str>,
     started_at: String,
     ended_at: String,
     duration_ms: u64,
+    queued_ms: u64,
     rate_limit_wait_ms: u64,
     records_in: u64,
     records_out: u64,
     records_rejected: u64,
     bytes_in: u64,
     bytes_out: u64,
+    pages: u64,
     outcome: &'static str,
     http_status: u16,
     vendor_code: Cow<'a, str>,
@@ -66,13 +70,14 @@ facts! {
 
 impl<'a> Record<'a> {
     /// The line for `signal`, or nothing when it is not logged.
-    pub(crate) fn new(signal: &Signal<'a>, run_id: &'a str, clock: &Clock, rng: &Rng) -> Option<Self> {
+    pub(crate) fn new(signal: &Signal<'a>, run_id: &'a str, clock: &Clock) -> Option<Self> {
         let now = clock.wall();
         let (level, event, facts) = match *signal {
             Signal::CallFinished {
                 platform,
                 operation,
                 connection,
+                ids,
                 outcome,
                 status,
                 error_kind,
@@ -84,25 +89,27 @@ impl<'a> Record<'a> {
                 bytes_in,
                 elapsed,
                 quota_wait,
+                queued,
+                pages,
                 ..
             } => {
-                let started = now - elapsed;
                 let facts = Facts {
-                    request_id: Some(uuid_v7(started, rng)),
                     vendor_request_id: request_id.map(clean),
                     platform: Some(clean(platform)),
                     connection: Some(clean(connection.as_str())),
                     operation: Some(clean(operation)),
+                    queued_ms: queued.map(millis),
                     rate_limit_wait_ms: Some(millis(quota_wait)),
                     bytes_in: Some(bytes_in),
                     bytes_out: Some(bytes_out),
+                    pages,
                     outcome: Some(outcome.as_str()),
                     http_status: status,
                     vendor_code: code.map(clean),
                     attempt: Some(attempts),
                     will_retry: error_kind.map(|_| false),
                     retry_at: retry_at.map(rfc3339),
-                    ..Facts::over(started, now, elapsed).failed(error_kind)
+                    ..Facts::over(elapsed, now).failed(error_kind).of(ids)
                 };
                 (level(outcome), "call_finished", facts)
             }
@@ -110,12 +117,14 @@ impl<'a> Record<'a> {
                 pipeline,
                 stream,
                 destination,
+                transform,
                 stage,
                 outcome,
                 error_kind,
                 records_in,
                 records_out,
                 records_rejected,
+                pages,
                 elapsed,
                 ..
             } => {
@@ -124,11 +133,13 @@ impl<'a> Record<'a> {
                     stage: Some(stage),
                     stream: Some(clean(stream)),
                     destination: Some(clean(destination)),
+                    transform: Some(clean(transform)),
                     records_in: Some(records_in),
                     records_out: Some(records_out),
                     records_rejected: Some(records_rejected),
+                    pages,
                     outcome: Some(outcome.as_str()),
-                    ..Facts::over(now - elapsed, now, elapsed).failed(error_kind)
+                    ..Facts::over(elapsed, now).failed(error_kind)
                 };
                 (level(outcome), "stage_finished", facts)
             }
@@ -136,6 +147,7 @@ impl<'a> Record<'a> {
                 platform,
                 operation,
                 connection,
+                ids,
                 attempt,
                 delay,
                 error_kind,
@@ -150,7 +162,7 @@ impl<'a> Record<'a> {
                     attempt: Some(attempt),
                     will_retry: Some(true),
                     retry_at: Some(rfc3339(now + delay)),
-                    ..Facts::default().failed(Some(error_kind))
+                    ..Facts::default().failed(Some(error_kind)).of(ids)
                 };
                 ("warn", "retry_scheduled", facts)
             }
@@ -178,7 +190,7 @@ impl<'a> Record<'a> {
                     platform: Some(clean(platform)),
                     connection: Some(clean(connection.as_str())),
                     outcome: Some(outcome.as_str()),
-                    ..Facts::over(now - elapsed, now, elapsed)
+                    ..Facts::over(elapsed, now)
                 };
                 (level(outcome), "credential_issued", facts)
             }
@@ -190,9 +202,9 @@ impl<'a> Record<'a> {
 }
 
 impl<'a> Facts<'a> {
-    fn over(started: Timestamp, ended: Timestamp, elapsed: Duration) -> Self {
+    fn over(elapsed: Duration, ended: Timestamp) -> Self {
         Self {
-            started_at: Some(rfc3339(started)),
+            started_at: Some(rfc3339(ended - elapsed)),
             ended_at: Some(rfc3339(ended)),
             duration_ms: Some(millis(elapsed)),
             ..Self::default()
@@ -202,6 +214,14 @@ impl<'a> Facts<'a> {
     fn failed(mut self, error_kind: Option<&'a str>) -> Self {
         self.error_class = error_kind.map(|kind| ErrorClass::of(kind).as_str());
         self.error_type = error_kind.map(clean);
+        self
+    }
+
+    fn of(mut self, call: CallIds) -> Self {
+        self.request_id = call.id.map(|id| id.to_string());
+        self.trace_id = call.trace.map(|trace| format!("{:032x}", trace.trace_id()));
+        self.span_id = call.trace.map(|trace| format!("{:016x}", trace.span_id()));
+        self.idempotency_key_hash = call.idempotency_key_hash.map(|hash| format!("{hash:016x}"));
         self
     }
 }
@@ -229,14 +249,6 @@ fn rfc3339(at: Timestamp) -> String {
         text.push_str(".000Z");
     }
     text
-}
-
-/// A UUID of version 7 ([RFC 9562](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)): sorts by `at`.
-pub(crate) fn uuid_v7(at: Timestamp, rng: &Rng) -> String {
-    let mut random = [0; 10];
-    random.copy_from_slice(&rng.bytes16()[..10]);
-    let millis = u64::try_from(at.as_millis()).unwrap_or(0);
-    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string()
 }
 
 /// Text of others made safe for one line that people read: no control characters, nothing that reorders it or looks like
@@ -283,14 +295,6 @@ mod tests {
         assert_eq!(clean("a\r\nb\u{1b}[31m\u{202e}c\u{2028}d"), "a  b [31m c d");
         assert_eq!(clean(&"é".repeat(200)), "é".repeat(200));
         assert_eq!(clean(&"é".repeat(201)), format!("{}…", "é".repeat(199)));
-    }
-
-    #[test]
-    fn ids_sort_by_time_and_survive_a_clock_before_1970() {
-        let rng = Rng::seeded(1);
-        let ids: Vec<_> = [-5, 0, 1, 1_000_000].map(|ms| uuid_v7(Timestamp::from_millis(ms), &rng)).into();
-        assert!(ids[1..].is_sorted(), "{ids:?}");
-        assert!(ids.iter().all(|id| id.as_bytes()[14] == b'7'), "{ids:?}");
     }
 
     #[test]

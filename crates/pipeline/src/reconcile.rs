@@ -80,12 +80,14 @@ pub(crate) async fn reconcile(parts: &Parts, mode: ReconcileMode) -> Result<Reco
             &parts.name,
             parts.source.stream(),
             parts.destination.name(),
+            parts.transform.id(),
             "reconcile",
             outcome,
             error,
             count(|report| report.expected.count),
             count(|report| report.actual.count),
             report.map(|report| differing(report).unwrap_or(u64::MAX)).unwrap_or_default(),
+            None,
             parts.clock.now().since(started),
         )
     });

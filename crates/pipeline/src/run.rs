@@ -213,10 +213,11 @@ impl Run {
             (Outcome::Stopped, None) => CallOutcome::Cancelled,
         };
         let moved = counts.written + counts.deleted;
-        for (stage, records_in, records_out, rejected) in [
-            ("extract", extracted, extracted, 0),
-            ("write", moved + counts.rejected, moved, counts.rejected),
-            ("run", counts.read, moved, counts.rejected),
+        let pages = Some(self.first + u64::try_from(self.open.len()).unwrap_or(u64::MAX));
+        for (stage, records_in, records_out, rejected, pages) in [
+            ("extract", extracted, extracted, 0, pages),
+            ("write", moved + counts.rejected, moved, counts.rejected, None),
+            ("run", counts.read, moved, counts.rejected, pages),
         ] {
             parts.observers.emit(|| {
                 let (stream, destination) = (parts.source.stream(), parts.destination.name());
@@ -225,12 +226,14 @@ impl Run {
                     &parts.name,
                     stream,
                     destination,
+                    parts.transform.id(),
                     stage,
                     how,
                     error,
                     records_in,
                     records_out,
                     rejected,
+                    pages,
                     elapsed,
                 )
             });

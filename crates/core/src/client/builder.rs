@@ -1,5 +1,5 @@
 use super::cache::CacheSlot;
-use super::engine::Shared;
+use super::engine::{Shared, TraceContextFn};
 use super::idempotency::DurableKeys;
 use super::limits::LimitsSlot;
 use super::quota_journal::QuotaJournal;
@@ -10,7 +10,7 @@ use crate::{
     Transport,
 };
 use http::{HeaderMap, HeaderValue, header};
-use martlet_base::{Clock, ConnectionId, Observer, Observers, Rng};
+use martlet_base::{Clock, ConnectionId, Observer, Observers, Rng, TraceContext};
 use martlet_resilience::{Breaker, BreakerBuilder, Hedge, RetryBudget, RetryPolicy, SharedWindow};
 use martlet_store::Store;
 use std::fmt;
@@ -50,6 +50,7 @@ pub struct ClientBuilder {
     headers_timeout: Option<Duration>,
     body_idle_timeout: Option<Duration>,
     shared_windows: Vec<(&'static str, SharedWindow)>,
+    trace_context: Option<TraceContextFn>,
 }
 
 const BUILT_IN: [&str; 12] = [
@@ -98,6 +99,7 @@ impl ClientBuilder {
             headers_timeout: None,
             body_idle_timeout: None,
             shared_windows: Vec::new(),
+            trace_context: None,
         }
     }
 
@@ -108,6 +110,7 @@ impl ClientBuilder {
             clock: core.clock.clone(),
             rng: core.rng.clone(),
             observers: core.observers.clone(),
+            trace_context: core.trace_context.clone(),
             retry: core.retry.clone(),
             total_timeout: core.total_timeout,
             attempt_timeout: Some(core.attempt_timeout),
@@ -166,6 +169,29 @@ impl ClientBuilder {
     /// Adds an observer of signals.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observers = self.observers.with(observer);
+        self
+    }
+
+    /// Asks `current` at the start of each call for the trace that it belongs to, so that [signals](martlet_base::CallIds) and the
+    /// log name it: the present span's of the `tracing` or OpenTelemetry crates, say. It is asked only when somebody
+    /// observes, and not for a call that has a header `traceparent` of its own: that one counts. Be quick.
+    ///
+    /// The platform is told nothing of it; a call's own header `traceparent` is sent like any other.
+    ///
+    /// ```
+    /// # fn build(builder: martlet_core::ClientBuilder) -> martlet_core::ClientBuilder {
+    /// use martlet_core::base::TraceContext;
+    ///
+    /// tokio::task_local! { static TRACE: TraceContext; }
+    /// // With OpenTelemetry: the ids of `Context::current().span().span_context()`.
+    /// builder.trace_context(|| TRACE.try_get().ok())
+    /// # }
+    /// ```
+    pub fn trace_context(
+        mut self,
+        current: impl Fn() -> Option<TraceContext> + Send + Sync + 'static,
+    ) -> Self {
+        self.trace_context = Some(Arc::new(current));
         self
     }
 
@@ -378,8 +404,10 @@ impl ClientBuilder {
             transport,
             authenticator: self.authenticator,
             clock: self.clock,
-            rng: self.rng,
             observers: self.observers,
+            ids: self.rng.stream(3),
+            trace_context: self.trace_context,
+            rng: self.rng,
             headers,
             call_layers: self.call_layers,
             attempt_layers: self.attempt_layers,
@@ -513,6 +541,17 @@ macro_rules! forward_client_builder {
         #[must_use]
         pub fn observer(mut self, observer: std::sync::Arc<dyn $crate::base::Observer>) -> Self {
             self.$inner = self.$inner.observer(observer);
+            self
+        }
+
+        /// Asks `current` at the start of each call for the trace that it belongs to, so that signals and the log name it. Only
+        /// when somebody observes, and not for a call that has a header `traceparent` of its own.
+        #[must_use]
+        pub fn trace_context(
+            mut self,
+            current: impl Fn() -> Option<$crate::base::TraceContext> + Send + Sync + 'static,
+        ) -> Self {
+            self.$inner = self.$inner.trace_context(current);
             self
         }
 

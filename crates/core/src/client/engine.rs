@@ -18,7 +18,8 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream as _;
 use http::{HeaderMap, header};
 use martlet_base::{
-    BreakerState, Clock, ConnectionId, Deadline, Delivery, Moment, Observers, Recovery, Rng, Signal,
+    BreakerState, CallIds, Clock, ConnectionId, Deadline, Delivery, Moment, Observers, Recovery, Rng, Signal,
+    TraceContext, UuidV7,
 };
 use martlet_resilience::{
     Breaker, BreakerOpen, Decision, Failure, FailureClass, Hedge, Repeat, Report, Retry, RetryBudget,
@@ -30,6 +31,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
+
+/// The trace that a call belongs to which begins now.
+pub(super) type TraceContextFn = Arc<dyn Fn() -> Option<TraceContext> + Send + Sync>;
 
 /// Everything a client is made of.
 pub(crate) struct Core {
@@ -53,6 +57,9 @@ pub(crate) struct Core {
     pub(super) headers_timeout: Option<Duration>,
     pub(super) body_idle_timeout: Option<Duration>,
     pub(super) max_body: usize,
+    /// Draws the ids of calls.
+    pub(super) ids: Rng,
+    pub(super) trace_context: Option<TraceContextFn>,
     pub(super) shared: SharedState,
 }
 
@@ -108,6 +115,7 @@ impl Core {
         let url = call.url(&self.base_url, &*self.platform);
         let mut headers = with_room(&self.headers);
         call.put_headers(&mut headers);
+        let ids = if self.observers.is_empty() { CallIds::default() } else { self.ids(&headers) };
         let context = Arc::new(CallContext {
             platform: Arc::clone(self.platform.descriptor().id()),
             connection: self.connection.clone(),
@@ -119,10 +127,24 @@ impl Core {
             priority: call.priority,
             fingerprint: call.fingerprint,
             reexecute: call.reexecute,
+            pages: call.pages,
+            ids,
             effort: crate::request::Effort::default(),
         });
         let request = url.map(|url| Request::new(url, headers, call.body, Arc::clone(&context)));
         (context, request)
+    }
+
+    /// What observers are told to tell the call from others.
+    fn ids(&self, headers: &HeaderMap) -> CallIds {
+        let mut ids = CallIds::default();
+        ids.id = Some(UuidV7::new(self.clock.wall(), &self.ids));
+        let given = headers.get("traceparent").and_then(|value| value.to_str().ok());
+        ids.trace = match given {
+            Some(value) => TraceContext::from_traceparent(value),
+            None => self.trace_context.as_ref().and_then(|current| current()),
+        };
+        ids
     }
 
     /// The call after users' per-call layers: cache, idempotency, retry.
@@ -133,6 +155,9 @@ impl Core {
     /// The call after the cache: one key for all attempts, then these.
     pub(super) async fn uncached(self: &Arc<Self>, mut request: Request) -> Result<Response> {
         let key = idempotency::apply(&mut request, &self.rng, self.durable_keys.is_some())?;
+        if let Some(key) = key.as_ref().filter(|_| !self.observers.is_empty()) {
+            request.context().effort.set_key_hash(key.short_hash());
+        }
         match (&self.durable_keys, key) {
             (Some(keys), Some(key)) => self.durably(keys, request, &key).await,
             _ => self.attempts(request).await,
@@ -185,6 +210,7 @@ impl Core {
                             &context.platform,
                             operation.name(),
                             &context.connection,
+                            context.ids(),
                             attempt,
                             at.since(now),
                             error.kind().as_str(),
@@ -288,7 +314,7 @@ impl Core {
             self.breaker_changed(from, to);
         }
         let timeout = self.attempt_timeout.min(left);
-        context.effort.begin_exchange();
+        context.effort.begin_exchange(sent.since(context.started));
         let result = self.exchange(wire, &context, attempt, timeout).await;
         if result.as_ref().is_err_and(|error| error.delivery() == Delivery::NotSent) {
             context.effort.set_sent(false);
@@ -314,6 +340,7 @@ impl Core {
                 &context.platform,
                 context.operation.name(),
                 &context.connection,
+                context.ids(),
                 attempt,
                 status,
                 error.map(|error| error.kind().as_str()),

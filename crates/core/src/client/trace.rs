@@ -63,6 +63,7 @@ impl<'a> CallTrace<'a> {
                 &context.platform,
                 context.operation.name(),
                 &context.connection,
+                context.ids(),
                 outcome,
                 response.map(|r| r.status().as_u16()).or_else(|| error.and_then(Error::status)),
                 error.map(|e| e.kind().as_str()),
@@ -76,6 +77,8 @@ impl<'a> CallTrace<'a> {
                 context.effort.bytes_in(),
                 self.core.clock.now().since(context.started),
                 context.effort.quota_wait(),
+                context.effort.queued(),
+                context.pages,
             )
         });
     }

@@ -164,7 +164,10 @@ impl<T: Send + 'static> Pages<T> {
 impl<T> List<T> {
     async fn read(self, at: Position, mut trail: Trail) -> (Result<Page<T>>, Trail) {
         let page = async {
-            let response = self.client.execute(self.paging.call(&at)).await?;
+            let mut call = self.paging.call(&at);
+            trail.pages += 1;
+            call.pages = Some(trail.pages);
+            let response = self.client.execute(call).await?;
             let page = self.paging.page(&at, &response)?;
             match trail.follow(&at, &page) {
                 Ok(()) => Ok(page),
@@ -224,11 +227,13 @@ struct Trail {
     reach: u64,
     /// Of the last page.
     fingerprint: Option<u64>,
+    /// Pages asked for since reading began.
+    pages: u64,
 }
 
 impl Trail {
     const fn new(at: Position) -> Self {
-        Self { mark: at, walked: 0, reach: 1, fingerprint: None }
+        Self { mark: at, walked: 0, reach: 1, fingerprint: None, pages: 0 }
     }
 
     fn follow<T>(&mut self, at: &Position, page: &Page<T>) -> Result<(), &'static str> {

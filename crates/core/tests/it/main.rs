@@ -25,4 +25,5 @@ mod retry;
 mod secrets;
 mod spill;
 mod support;
+mod telemetry;
 mod timeouts;

@@ -1,4 +1,7 @@
-use martlet_base::{BreakerState, CallOutcome, ConnectionId, Delivery, ManualClock, Rng, Signal, Timestamp};
+use martlet_base::{
+    BreakerState, CallIds, CallOutcome, ConnectionId, Delivery, ManualClock, Rng, Signal, Timestamp,
+    TraceContext, UuidV7,
+};
 use martlet_observe::{JsonLog, LOG_RECORD_SCHEMA};
 use serde_json::Value;
 use std::io::{self, Write};
@@ -63,6 +66,18 @@ pub(crate) fn valid(line: &str) -> Value {
     record
 }
 
+/// The ids of call number `seed`, which has a trace and a key when the number is odd.
+pub(crate) fn ids(seed: u64) -> CallIds {
+    let mut ids = CallIds::default();
+    ids.id = Some(UuidV7::new(Timestamp::from_millis(1_767_225_600_000), &Rng::seeded(seed)));
+    ids.trace = TraceContext::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01");
+    ids.idempotency_key_hash = Some(0x2a);
+    if seed.is_multiple_of(2) {
+        (ids.trace, ids.idempotency_key_hash) = (None, None);
+    }
+    ids
+}
+
 /// One signal of each kind, most of them twice: gone well and gone wrong.
 pub(crate) fn signals() -> Vec<Signal<'static>> {
     let account = &*ACCOUNT;
@@ -72,6 +87,7 @@ pub(crate) fn signals() -> Vec<Signal<'static>> {
             "hubspot",
             "contacts.list",
             account,
+            ids(0),
             CallOutcome::Ok,
             Some(200),
             None,
@@ -83,11 +99,14 @@ pub(crate) fn signals() -> Vec<Signal<'static>> {
             31_415,
             ms(182),
             Duration::ZERO,
+            Some(ms(12)),
+            Some(3),
         ),
         Signal::call_finished(
             "mailchimp",
             "members.upsert_batch",
             account,
+            ids(1),
             CallOutcome::Throttled,
             Some(429),
             Some("rate_limited"),
@@ -99,11 +118,14 @@ pub(crate) fn signals() -> Vec<Signal<'static>> {
             61,
             ms(9_750),
             ms(1_250),
+            Some(ms(1_250)),
+            None,
         ),
         Signal::call_finished(
             "hubspot",
             "contacts.get",
             account,
+            ids(2),
             CallOutcome::Error,
             None,
             Some("circuit_open"),
@@ -115,11 +137,14 @@ pub(crate) fn signals() -> Vec<Signal<'static>> {
             0,
             Duration::ZERO,
             Duration::ZERO,
+            None,
+            None,
         ),
         Signal::call_finished(
             "hubspot",
             "contacts.search",
             account,
+            ids(3),
             CallOutcome::Cancelled,
             None,
             None,
@@ -131,11 +156,14 @@ pub(crate) fn signals() -> Vec<Signal<'static>> {
             0,
             ms(3),
             Duration::ZERO,
+            Some(Duration::ZERO),
+            None,
         ),
         Signal::attempt_finished(
             "hubspot",
             "contacts.list",
             account,
+            ids(1),
             1,
             Some(502),
             Some("server"),
@@ -146,6 +174,7 @@ pub(crate) fn signals() -> Vec<Signal<'static>> {
             "hubspot",
             "contacts.list",
             account,
+            ids(1),
             1,
             ms(1_104),
             "server",
@@ -163,24 +192,28 @@ pub(crate) fn signals() -> Vec<Signal<'static>> {
             "contacts",
             "hubspot.contacts",
             "mailchimp.members",
+            "contact-to-member@1",
             "extract",
             CallOutcome::Ok,
             None,
             20_000,
             19_800,
             0,
+            Some(200),
             ms(9_999),
         ),
         Signal::stage_finished(
             "contacts",
             "hubspot.contacts",
             "mailchimp.members",
+            "contact-to-member@1",
             "write",
             CallOutcome::Error,
             Some("unauthenticated"),
             19_800,
             500,
             1,
+            None,
             ms(400),
         ),
     ]

@@ -1,6 +1,6 @@
 //! What is in a line.
 
-use crate::kit::{ACCOUNT, is_valid, kind, log, ms, signals};
+use crate::kit::{ACCOUNT, ids, is_valid, kind, log, ms, signals};
 use martlet_base::{CallOutcome, Observer, Signal};
 use martlet_core::ErrorKind;
 use martlet_observe::ErrorClass;
@@ -64,6 +64,7 @@ fn text_of_others_cannot_break_or_forge_a_line() {
             text,
             text,
             &ACCOUNT,
+            ids(1),
             CallOutcome::Error,
             Some(400),
             Some(text),
@@ -75,8 +76,11 @@ fn text_of_others_cannot_break_or_forge_a_line() {
             0,
             ms(1),
             ms(0),
+            None,
+            None,
         ));
         log.observe(&Signal::stage_finished(
+            text,
             text,
             text,
             text,
@@ -86,6 +90,7 @@ fn text_of_others_cannot_break_or_forge_a_line() {
             1,
             0,
             1,
+            None,
             ms(1),
         ));
     }
@@ -96,19 +101,24 @@ fn text_of_others_cannot_break_or_forge_a_line() {
 }
 
 #[test]
-fn the_ids_of_calls_differ_and_tell_when_they_began() {
+fn a_call_and_its_retries_share_their_ids() {
     let (log, page, _) = log();
-    for _ in 0..2 {
-        log.observe(&signals()[0]);
-    }
+    // The call with ids(1), and its retry.
+    let of = |signal: &Signal<'_>| match signal {
+        Signal::CallFinished { ids: of, .. } | Signal::RetryScheduled { ids: of, .. } => *of == ids(1),
+        _ => false,
+    };
+    signals().iter().filter(|signal| of(signal)).for_each(|signal| log.observe(signal));
     let lines = page.lines();
-    assert_ne!(lines[0]["request_id"], lines[1]["request_id"]);
+    assert_eq!(
+        lines.iter().map(|line| &line["event"]).collect::<Vec<_>>(),
+        ["call_finished", "retry_scheduled"]
+    );
     for line in lines {
-        let id = line["request_id"].as_str().unwrap().replace('-', "");
-        let began = i64::from_str_radix(&id[..12], 16).unwrap();
-        // 10 s after 2026-01-01, less the 182 ms that it took.
-        assert_eq!(began, 1_767_225_600_000 + 10_000 - 182);
-        assert_eq!(line["started_at"], "2026-01-01T00:00:09.818Z");
+        assert_eq!(line["request_id"], ids(1).id.unwrap().to_string());
+        assert_eq!(line["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(line["span_id"], "00f067aa0ba902b7");
+        assert_eq!(line["idempotency_key_hash"], "000000000000002a");
     }
 }
 

@@ -6,11 +6,11 @@ mod fake;
 mod secrets;
 
 use fake::{Sink, Table, run_to_end};
-use martlet_base::ManualClock;
+use martlet_base::{ManualClock, Observer, Signal};
 use martlet_core::ErrorKind;
 use martlet_pipeline::{Consent, Outcome, Pipeline, PipelineError, ReconcileMode};
 use martlet_store::{MemoryStore, Store};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 struct World {
     manual: ManualClock,
@@ -58,6 +58,31 @@ async fn the_first_run_moves_everything_and_the_second_nothing() {
     let second = world.run().await;
     assert_eq!((second.counts.written, second.counts.unchanged), (0, 1_234));
     assert_eq!(world.sink.sent(), sent);
+}
+
+/// Of each stage that ended: its name, the transform, and the pages that it read.
+#[derive(Debug, Default)]
+struct Stages(Mutex<Vec<(&'static str, String, Option<u64>)>>);
+
+impl Observer for Stages {
+    fn observe(&self, signal: &Signal<'_>) {
+        if let Signal::StageFinished { stage, transform, pages, .. } = *signal {
+            self.0.lock().unwrap().push((stage, transform.to_owned(), pages));
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_stage_names_the_transform_and_those_that_read_count_their_pages() {
+    let world = World::new(250);
+    let stages = Arc::new(Stages::default());
+    let pipeline = world.builder().observer(stages.clone()).build().unwrap();
+    run_to_end(&world.manual, &pipeline).await.unwrap();
+    pipeline.reconcile(ReconcileMode::State).await.unwrap();
+    // Pages of 100 records.
+    let expected = [("extract", Some(3)), ("write", None), ("run", Some(3)), ("reconcile", None)];
+    let seen = stages.0.lock().unwrap();
+    assert_eq!(*seen, expected.map(|(stage, pages)| (stage, "plain@1".to_owned(), pages)));
 }
 
 #[tokio::test]
