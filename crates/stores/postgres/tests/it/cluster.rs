@@ -21,7 +21,35 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
+    /// An empty one.
     pub(crate) fn new() -> Option<Self> {
+        let cluster = Self::without_data()?;
+        let args = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"];
+        cluster.run("initdb", &args);
+        Some(cluster)
+    }
+
+    /// One that follows `self`, which is running.
+    pub(crate) fn standby(&self) -> Self {
+        let standby = Self::without_data().expect("the programs are there");
+        let port = self.port.to_string();
+        let args = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-R", "-c", "fast", "--no-sync", "-D"];
+        standby.run("pg_basebackup", &args);
+        standby
+    }
+
+    /// From now on it writes.
+    pub(crate) fn promote(&self) {
+        self.run("pg_ctl", &["promote", "-D"]);
+    }
+
+    /// A program that ends, told where the data is.
+    fn run(&self, program: &str, args: &[&str]) {
+        let output = self.command(program).args(args).arg(self.data()).output().unwrap();
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn without_data() -> Option<Self> {
         let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
         let programs = versions
             .map(|entry| entry.path().join("bin"))
@@ -45,13 +73,6 @@ impl Cluster {
             let status = Command::new("chown").arg("postgres").arg(&cluster.folder).status().unwrap();
             assert!(status.success());
         }
-        let output = cluster
-            .command("initdb")
-            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-D"])
-            .arg(cluster.data())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Some(cluster)
     }
 

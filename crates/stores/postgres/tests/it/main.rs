@@ -9,6 +9,7 @@ mod crash;
 mod disk;
 mod secrets;
 mod server;
+mod standby;
 #[cfg(feature = "rustls")]
 mod tls;
 
