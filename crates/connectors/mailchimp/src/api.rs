@@ -9,7 +9,7 @@ pub(crate) mod segments;
 pub(crate) mod shops;
 
 use martlet_base::Timestamp;
-use martlet_core::{ApiClient, Call, Pager};
+use martlet_core::{ApiClient, Call, Extent, Pager};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -37,7 +37,8 @@ struct Listed<T> {
         alias = "batches"
     )]
     items: Vec<T>,
-    total_items: Option<u64>,
+    /// On every page: where it is missing, nobody knows how far the list goes.
+    total_items: u64,
 }
 
 /// Reads the list that `call` names, all of it; `collection` is what the platform calls the items, `filter` what tells the list
@@ -60,7 +61,7 @@ fn listed<T: DeserializeOwned + Send + 'static>(
                 .query("count", count)
                 .query("offset", offset)
         },
-        |response| response.json().map(|page: Listed<T>| (page.items, page.total_items)),
+        |response| response.json().map(|page: Listed<T>| (page.items, Extent::Items(page.total_items))),
     )
 }
 

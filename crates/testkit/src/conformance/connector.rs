@@ -48,6 +48,7 @@ mod failures;
 mod operations;
 mod paging;
 mod sharing;
+mod world;
 
 pub use calls::*;
 pub use failures::*;
@@ -55,12 +56,12 @@ pub use operations::*;
 pub use paging::*;
 pub use sharing::*;
 
-use super::wire::{Answer, Wire};
+use super::wire::Answer;
 use crate::RecordedRequest;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use martlet_base::{Clock, ManualClock, Observer, Rng, Signal};
+use martlet_base::{Clock, Observer, Rng, Signal};
 use martlet_core::{
     ApiClient, Call, Credential, CredentialError, CredentialSource, Cursor, ErrorKind, IdempotencyKey,
     IssueContext, Issued, Operation, Pager, Result, Transport, Verb,
@@ -70,6 +71,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use world::World;
 
 /// What a client under test is built with. Hand all of it to the connector's builder, and change nothing else: the suite
 /// tests the defaults.
@@ -364,48 +366,6 @@ impl<C> fmt::Debug for Subject<C> {
     }
 }
 
-/// A client, its platform, and the time they share.
-struct World<C> {
-    manual: ManualClock,
-    wire: Wire,
-    signals: Arc<Signals>,
-    tokens: Tokens,
-    client: C,
-    api: Arc<dyn ApiClient>,
-}
-
-impl<C: Tested> World<C> {
-    fn new(
-        subject: &Subject<C>,
-        latency: Duration,
-        yields: usize,
-        answer: impl Fn(&RecordedRequest) -> Answer + Send + Sync + 'static,
-    ) -> Self {
-        Self::build(subject, latency, yields, answer, |setup, _| (subject.build)(setup, ()))
-    }
-
-    fn build(
-        subject: &Subject<C>,
-        latency: Duration,
-        yields: usize,
-        answer: impl Fn(&RecordedRequest) -> Answer + Send + Sync + 'static,
-        build: impl FnOnce(&Setup, Tokens) -> Result<C>,
-    ) -> Self {
-        let manual = ManualClock::new();
-        let wire = Wire::new(manual.clock(), latency, yields, answer);
-        let (signals, tokens) = (Arc::new(Signals::default()), Tokens::default());
-        let setup =
-            Setup { transport: Arc::new(wire.clone()), clock: manual.clock(), signals: Arc::clone(&signals) };
-        let client = build(&setup, tokens.clone()).expect("the client is built");
-        let api = (subject.api)(&client);
-        Self { manual, wire, signals, tokens, client, api }
-    }
-
-    async fn run(&self, sample: &Sample<C>) -> Result<()> {
-        self.manual.drive((sample.run)(self.client.clone())).await
-    }
-}
-
 /// Makes tests of all cases of [`conformance::connector`](mod@crate::conformance::connector) that every connector must pass. The argument
 /// is the name of a function that returns a fresh [`Subject`](crate::conformance::connector::Subject). The crate needs tokio
 /// with `rt` and `macros` as a dev-dependency.
@@ -451,6 +411,7 @@ macro_rules! paging_conformance {
             an_empty_page_is_no_end,
             a_list_that_repeats_itself_ends,
             a_page_that_is_none_is_no_end,
+            a_page_without_its_next_is_no_end,
             a_page_that_failed_is_read_again,
             a_dropped_page_is_read_again,
             a_cursor_of_another_list_is_refused,

@@ -109,6 +109,11 @@ impl Wire {
         self.lock().clone()
     }
 
+    /// How many requests came.
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Exchanges that neither ended nor were dropped.
     pub(super) fn under_way(&self) -> usize {
         self.0.under_way.load(Ordering::SeqCst)

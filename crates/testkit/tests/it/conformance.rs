@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue};
+use martlet_base::Clock;
 use martlet_core::resilience::RetryPolicy;
 use martlet_core::{
     ApiClient, Call, Client, Credential, CredentialSource, Descriptor, ErrorKind, Idempotency,
@@ -75,6 +76,14 @@ enum Flaw {
     NoOffset,
     /// Sends a page's request to another endpoint.
     OtherEndpoint,
+    /// Takes a page that lost its `next` for the last one.
+    LenientPage,
+    /// Waits by the system's clock.
+    OwnClock,
+    /// Sends its signals nowhere.
+    Unobserved,
+    /// Sleeps in real time before it calls.
+    Sleeps,
 }
 
 #[derive(Debug)]
@@ -136,7 +145,8 @@ struct Acme {
     client: Client,
     flaw: Flaw,
     token: String,
-    again: Arc<dyn Fn() -> Client + Send + Sync>,
+    /// For [`Flaw::ClientPerCall`].
+    again: Option<Arc<dyn Fn() -> Client + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Acme {
@@ -162,14 +172,24 @@ struct StrictThing {
 #[derive(Deserialize)]
 struct Page {
     things: Vec<Thing>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    next: Option<String>,
+}
+
+/// As it is written without thinking.
+#[derive(Deserialize)]
+struct LenientPage {
+    things: Vec<Thing>,
     next: Option<String>,
 }
 
 impl Acme {
     fn new(setup: &Setup, flaw: Flaw, credentials: impl CredentialSource + Clone) -> Result<Self> {
+        let client = Self::client(setup, flaw, credentials.clone())?;
         let given = setup.clone();
         let again = move || Self::client(&given, flaw, credentials.clone()).unwrap();
-        let (client, again) = (again(), Arc::new(again));
+        let again: Option<Arc<dyn Fn() -> Client + Send + Sync>> =
+            if flaw == Flaw::ClientPerCall { Some(Arc::new(again)) } else { None };
         Ok(Self { client, flaw, token: setup.secret(), again })
     }
 
@@ -195,13 +215,13 @@ impl Acme {
         }
         let transport: Arc<dyn Transport> =
             if flaw == Flaw::Impatient { Arc::new(Impatient(setup.transport())) } else { setup.transport() };
-        builder
-            .shared_transport(transport)
-            .clock(setup.clock())
-            .rng(setup.rng())
-            .observer(setup.observer())
-            .credentials(credentials)
-            .build()
+        if flaw != Flaw::OwnClock {
+            builder = builder.clock(setup.clock());
+        }
+        if flaw != Flaw::Unobserved {
+            builder = builder.observer(setup.observer());
+        }
+        builder.shared_transport(transport).rng(setup.rng()).credentials(credentials).build()
     }
 
     fn api(&self) -> Arc<dyn ApiClient> {
@@ -209,6 +229,9 @@ impl Acme {
     }
 
     async fn get(self, id: u64) -> Result<u64> {
+        if self.flaw == Flaw::Sleeps {
+            Clock::system().sleep(Duration::from_secs(3600)).await;
+        }
         if self.flaw == Flaw::Detached {
             let client = self.client.clone();
             let call = async move { client.execute(Call::new(GET).path("id", id)).await };
@@ -225,7 +248,7 @@ impl Acme {
             }
             _ => call,
         };
-        let client = if self.flaw == Flaw::ClientPerCall { (self.again)() } else { self.client.clone() };
+        let client = self.again.as_ref().map_or_else(|| self.client.clone(), |again| again());
         let response = client.execute(call).await?;
         if self.flaw == Flaw::Deaf {
             return Ok(id);
@@ -275,6 +298,9 @@ impl Acme {
             if flaw == Flaw::SilentEnd {
                 let page: Page = response.json().unwrap_or(Page { things: Vec::new(), next: None });
                 return Ok((page.things, page.next));
+            }
+            if flaw == Flaw::LenientPage {
+                return response.json().map(|page: LenientPage| (page.things, page.next));
             }
             let page: Page = response.json()?;
             let next = page.next.filter(|_| flaw != Flaw::StopsWhenEmpty || !page.things.is_empty());
@@ -382,6 +408,10 @@ found! {
     a_filter_that_changes_is_found_after_a_failure: OddFilter, a_page_that_failed_is_read_again, "the list's own cursor";
     a_cursor_that_fits_nowhere_is_found: OddFilter, a_cursor_of_another_list_is_refused, "refuses its own cursor";
     a_list_that_stands_still_is_found: NoOffset, a_list_that_repeats_itself_ends, "asks for the same page again and again";
+    a_page_that_lost_its_next_is_found: LenientPage, a_page_without_its_next_is_no_end, "things.list takes a page without next for the last one, but the last one has it too";
+    a_client_without_the_clock_is_found: OwnClock, a_pause_that_is_asked_for_is_kept, "add .clock(setup.clock())";
+    a_client_without_the_observer_is_found: Unobserved, no_secret_is_printed, "add .observer(setup.observer())";
+    a_client_that_sleeps_in_real_time_is_found: Sleeps, samples_make_one_request_and_read_its_answer, "something waits by another clock";
     a_call_that_is_two_is_found: TwoCalls, samples_make_one_request_and_read_its_answer, "other than one request";
 }
 
@@ -423,6 +453,45 @@ async fn a_sample_outside_the_table_is_found() {
 async fn a_failure_of_another_kind_is_found() {
     let subject = subject(Flaw::None).failure(404, json!(null), ErrorKind::Conflict);
     connector::documented_failures_have_their_kind(subject).await;
+}
+
+/// Pages as other platforms write them; the list ends wherever it finds no token.
+fn ending_by(page: fn(&PageSpec) -> Value, token: &'static str) -> Subject<Acme> {
+    with_table(ALL).token_list(
+        LIST,
+        move |acme| {
+            let call = |token: Option<&str>| Call::new(LIST).query_opt("after", token);
+            Pager::token(acme.api(), LIST, "", call, move |response| {
+                let page: Value = response.json()?;
+                let things: Vec<Thing> = serde_json::from_value(page["things"].clone()).unwrap();
+                Ok((things, page.pointer(token).and_then(Value::as_str).map(str::to_owned)))
+            })
+        },
+        page,
+    )
+}
+
+fn paged(page: &PageSpec, paging: Value) -> Value {
+    let mut body = json!({ "things": page.items.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>() });
+    if page.next.is_some() {
+        body["paging"] = paging;
+    }
+    body
+}
+
+#[tokio::test]
+async fn a_list_may_end_where_its_platform_leaves_the_next_out() {
+    let page: fn(&PageSpec) -> Value = |page| paged(page, json!(page.next));
+    connector::a_page_without_its_next_is_no_end(ending_by(page, "/paging")).await;
+}
+
+#[tokio::test]
+#[should_panic(
+    expected = "without paging.next.after for the last one, but the last one has nothing of paging"
+)]
+async fn a_list_that_ends_at_half_a_paging_object_is_found() {
+    let page: fn(&PageSpec) -> Value = |page| paged(page, json!({ "next": { "after": page.next } }));
+    connector::a_page_without_its_next_is_no_end(ending_by(page, "/paging/next/after")).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use crate::model::list::{List, ListMember, MembershipChange};
 use crate::model::object::{ObjectId, ObjectType};
 use crate::model::page;
 use crate::operations::lists as operations;
-use martlet_core::{ApiClient, Call, Operation, Pager, Response, Result};
+use martlet_core::{ApiClient, Call, Extent, Operation, Pager, Response, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ struct Search<'a> {
 #[derive(Deserialize)]
 struct Found {
     lists: Vec<List>,
-    #[serde(default)]
-    total: Option<u64>,
+    /// On every page: where it is missing, nobody knows how far they go.
+    total: u64,
 }
 
 #[derive(Deserialize)]
@@ -54,7 +54,7 @@ impl Lists {
             move |offset, count| Call::new(operations::SEARCH).json(&Search { query: &query, count, offset });
         let read = |response: &Response| {
             let found: Found = response.json()?;
-            Ok((found.lists, found.total))
+            Ok((found.lists, Extent::Items(found.total)))
         };
         Pager::offset(Arc::clone(&self.api), operations::SEARCH, filter, Self::FOUND, call, read)
     }

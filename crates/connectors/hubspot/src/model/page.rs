@@ -23,14 +23,14 @@ pub(crate) struct RawPaging {
 
 #[derive(Debug, Deserialize)]
 struct RawNext {
-    #[serde(default)]
-    after: Option<String>,
+    /// A next page that nobody can find is an error, not the end.
+    after: String,
 }
 
 impl RawPaging {
     /// The token of the next page; `None` at the end.
     pub(crate) fn after(self) -> Option<String> {
-        self.next?.after.filter(|after| !after.is_empty())
+        self.next.map(|next| next.after).filter(|after| !after.is_empty())
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     MemberWriter, SubscriberHash, TagChanges, operations,
 };
 use martlet_base::Timestamp;
-use martlet_core::{ApiClient, BulkOutcome, Call, Pager, Result};
+use martlet_core::{ApiClient, BulkOutcome, Call, Extent, Pager, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -140,7 +140,7 @@ pub struct ListMembers {
 #[derive(Deserialize)]
 struct MemberPage {
     members: Vec<Member>,
-    total_items: Option<u64>,
+    total_items: u64,
 }
 
 impl ListMembers {
@@ -197,7 +197,9 @@ impl ListMembers {
             filter,
             self.count,
             move |offset, count| self.call(offset, count),
-            |response| response.json().map(|page: MemberPage| (page.members, page.total_items)),
+            |response| {
+                response.json().map(|page: MemberPage| (page.members, Extent::Items(page.total_items)))
+            },
         )
     }
 

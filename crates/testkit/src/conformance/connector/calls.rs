@@ -93,7 +93,7 @@ pub async fn a_lost_answer_is_asked_for_again_only_where_that_is_safe<C: Tested>
         let name = sample.operation.name();
         let world = at_first(&subject, sample, Delivery::Unknown);
         let result = world.run(sample).await;
-        let attempts = world.wire.requests().len();
+        let attempts = world.wire.count();
         if may_be_repeated(sample.operation.get_idempotency()) {
             result.unwrap_or_else(|e| panic!("{name} may be repeated and was not: {e}"));
             assert_eq!(attempts, 2, "{name}");

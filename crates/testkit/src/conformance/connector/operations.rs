@@ -12,7 +12,7 @@ pub async fn the_platform_is_described<C: Tested>(subject: Subject<C>) {
     let check = descriptor.check_operation().expect("name a cheap operation with Descriptor::check");
     assert!(subject.operations.contains(check), "the check operation {} is not in the table", check.name());
     assert_eq!(check.get_idempotency(), Idempotency::Safe, "the check operation changes something");
-    world.manual.drive(world.api.check()).await.expect("the check operation needs no arguments and succeeds");
+    world.drive(world.api.check()).await.expect("the check operation needs no arguments and succeeds");
 }
 
 /// Names are `resource.verb`, lower case, and each is there once: they are labels of metrics.

@@ -40,7 +40,7 @@ fn in_order<C>(
 
 async fn drain<C: Tested>(world: &World<C>, reading: &mut Box<dyn Reading>) -> Result<Vec<String>> {
     let mut all = Vec::new();
-    while let Some(item) = world.manual.drive(reading.next()).await {
+    while let Some(item) = world.drive(reading.next()).await {
         all.push(item?);
         assert!(all.len() < 100, "the list does not end");
     }
@@ -77,7 +77,7 @@ pub async fn a_list_is_read_to_its_end<C: Tested>(subject: Subject<C>) {
             all.len(),
             "{name}: an item comes twice, or its Debug does not tell items apart"
         );
-        assert!(world.manual.drive(reading.next()).await.is_none(), "{name} goes on after its end");
+        assert!(world.drive(reading.next()).await.is_none(), "{name} goes on after its end");
         assert!(reading.cursor().is_none(), "{name} has a cursor at its end");
         let requests = world.wire.requests();
         assert_eq!(requests.len(), 3, "{name}: one request a page");
@@ -101,7 +101,7 @@ pub async fn a_list_goes_on_from_every_cursor<C: Tested>(subject: Subject<C>) {
             let world = subject.world(in_order(list, &pages(), 0));
             let mut reading = (list.open)(&world.client);
             for _ in 0..read {
-                world.manual.drive(reading.next()).await.expect("an item").expect("an item");
+                world.drive(reading.next()).await.expect("an item").expect("an item");
             }
             let cursor = reading.cursor().expect("a list that is not at its end has a cursor");
             let text = serde_json::to_string(&cursor).expect("a cursor serialises");
@@ -160,7 +160,7 @@ pub async fn a_list_that_repeats_itself_ends<C: Tested>(subject: Subject<C>) {
         let world = subject.world(move |_| Answer::json(200, &body));
         let mut reading = (list.open)(&world.client);
         let mut items = 0;
-        while let Some(Ok(_)) = world.manual.drive(reading.next()).await {
+        while let Some(Ok(_)) = world.drive(reading.next()).await {
             items += 1;
             assert!(items < 20, "{name} reads the same page again and again");
         }
@@ -186,9 +186,111 @@ pub async fn a_page_that_is_none_is_no_end<C: Tested>(subject: Subject<C>) {
             let error = drain(&world, &mut reading).await;
             let Err(error) = error else { panic!("{name} takes {body:?} for the end of the list") };
             assert_eq!(error.kind(), ErrorKind::Decode, "{name}, {body:?}: {error}");
-            assert!(world.manual.drive(reading.next()).await.is_none(), "{name}: an error is told once");
+            assert!(world.drive(reading.next()).await.is_none(), "{name}: an error is told once");
         }
     }
+}
+
+/// A page with items that lost the member which says where the next one is, or how far the list goes. Where the platform's last page
+/// has that member too (`"next": null`, `"has_more": false`, a total), its absence is an error, or the list goes on in spite of it: a
+/// list that ends there loses the rest without a word. Where the last page leaves the member out, its absence is the end by itself:
+/// nobody could tell. Which of the two it is, the pages that the subject writes say; what the list does, the test prints.
+pub async fn a_page_without_its_next_is_no_end<C: Tested>(subject: Subject<C>) {
+    for list in lists(&subject) {
+        let (name, all) = (list.operation.name(), whole(&subject, list).await);
+        let first = pages().remove(0);
+        let total = u64::try_from(first.items.len()).expect("a page is short");
+        let last = PageSpec { next: None, total, ..first.clone() };
+        for (path, last_page) in members_that_tell(&(list.page)(&first), &(list.page)(&last)) {
+            let lost = path.join(".");
+            let does = match without(&subject, list, &path).await {
+                Ok(read) if read == all => "goes on",
+                Ok(_) if last_page == LastPage::LeavesItOut => {
+                    "ends, as it does where the platform's last page leaves it out"
+                }
+                Ok(_) if last_page == LastPage::HasIt => panic!(
+                    "{name} takes a page without {lost} for the last one, but the last one has it too: make its absence an error, an \
+                     Option with #[serde(deserialize_with = \"Option::deserialize\")]. If the platform leaves it out at the end, let \
+                     the subject's page leave it out too"
+                ),
+                Ok(_) => panic!(
+                    "{name} takes a page without {lost} for the last one, but the last one has nothing of {}: make the absence of a \
+                     part of it an error",
+                    path[0]
+                ),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Decode, "{name} without {lost}: {error}");
+                    "fails"
+                }
+            };
+            say(&format!("{name}: at a page that has no {lost} the list {does}"));
+        }
+    }
+}
+
+/// What is read when the first page lost a member.
+async fn without<C: Tested>(subject: &Subject<C>, list: &List<C>, path: &[String]) -> Result<Vec<String>> {
+    let mut first = (list.page)(&pages()[0]);
+    let (member, objects) = path.split_last().expect("a path has a name");
+    let object = objects.iter().fold(&mut first, |object, name| &mut object[name.as_str()]);
+    object.as_object_mut().and_then(|members| members.remove(member)).expect("the path leads to a member");
+    let rest = in_order(list, &pages(), 1);
+    let asked = AtomicUsize::new(0);
+    let world = subject.world(move |request| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => Answer::json(200, &first),
+        _ => rest(request),
+    });
+    drain(&world, &mut (list.open)(&world.client)).await
+}
+
+#[expect(clippy::print_stdout, reason = "a test prints what it found; `cargo test -- --nocapture` shows it")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+/// What the last page does with a member that the others have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LastPage {
+    /// Has it too, with another value.
+    HasIt,
+    /// Leaves it out.
+    LeavesItOut,
+    /// Leaves the whole object out that it is part of.
+    LeavesMoreOut,
+}
+
+/// The members of `page` that the last one, with the same items, has not or has with another value.
+fn members_that_tell(page: &Value, last: &Value) -> Vec<(Vec<String>, LastPage)> {
+    let (Value::Object(members), Some(last)) = (page, last.as_object()) else { return Vec::new() };
+    let mut all = Vec::new();
+    for (name, value) in members {
+        let found = match (value, last.get(name)) {
+            (_, Some(same)) if same == value => continue,
+            (Value::Object(_), Some(below @ Value::Object(_))) => members_that_tell(value, below),
+            (Value::Object(_), None) => parts(value),
+            (_, Some(_)) => vec![(Vec::new(), LastPage::HasIt)],
+            (_, None) => vec![(Vec::new(), LastPage::LeavesItOut)],
+        };
+        all.extend(under(name, found));
+    }
+    all
+}
+
+/// The members of an object that the last page has nothing of, however deep.
+fn parts(value: &Value) -> Vec<(Vec<String>, LastPage)> {
+    match value {
+        Value::Object(members) => {
+            members.iter().flat_map(|(name, value)| under(name, parts(value))).collect()
+        }
+        _ => vec![(Vec::new(), LastPage::LeavesMoreOut)],
+    }
+}
+
+fn under(name: &str, paths: Vec<(Vec<String>, LastPage)>) -> impl Iterator<Item = (Vec<String>, LastPage)> {
+    paths.into_iter().map(move |(mut path, last_page)| {
+        path.insert(0, name.to_owned());
+        (path, last_page)
+    })
 }
 
 /// When a page fails, the error comes after the items before it, and the cursor that is kept reads on from that page.
@@ -203,10 +305,10 @@ pub async fn a_page_that_failed_is_read_again<C: Tested>(subject: Subject<C>) {
         });
         let mut reading = (list.open)(&world.client);
         for item in &all[..2] {
-            let read = world.manual.drive(reading.next()).await.expect("an item");
+            let read = world.drive(reading.next()).await.expect("an item");
             assert_eq!(&read.expect("the first page is good"), item, "{name}");
         }
-        let failed = world.manual.drive(reading.next()).await.expect("an error is no end");
+        let failed = world.drive(reading.next()).await.expect("an error is no end");
         failed.expect_err("the second page fails");
         let cursor = reading.cursor().expect("after an error there is a cursor");
         let world = subject.world(in_order(list, &pages(), 1));

@@ -17,11 +17,11 @@ pub async fn fifty_calls_renew_a_refused_token_once<C: Tested>(subject: Subject<
     let fifty = |world: &World<C>| join_all((0..50).map(|_| (sample.run)(world.client.clone())));
     let Some(build) = subject.renewing.clone() else {
         let world = subject.world(|_| Answer::new(401, ""));
-        for result in world.manual.drive(fifty(&world)).await {
+        for result in world.drive(fifty(&world)).await {
             let error = result.expect_err("a 401 is no success");
             assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
         }
-        assert_eq!(world.wire.requests().len(), 50, "a credential that cannot be renewed was tried again");
+        assert_eq!(world.wire.count(), 50, "a credential that cannot be renewed was tried again");
         return;
     };
     let answer = sample.answer();
@@ -36,7 +36,7 @@ pub async fn fifty_calls_renew_a_refused_token_once<C: Tested>(subject: Subject<
         },
         |setup, tokens| build(setup, tokens),
     );
-    for result in world.manual.drive(fifty(&world)).await {
+    for result in world.drive(fifty(&world)).await {
         result.expect("a call with a renewed token succeeds");
     }
     assert_eq!(world.tokens.issued(), 2, "one token at first and one more for all fifty");
@@ -56,7 +56,7 @@ pub async fn no_quota_is_exceeded<C: Tested>(subject: Subject<C>) {
             let name = format!("{} in {}/{window}", sample.operation.name(), bucket.bucket());
             let world = subject.world(subject.answers());
             let calls = (0..limit * 2 + 1).map(|_| (sample.run)(world.client.clone()));
-            let results: Vec<Result<()>> = world.manual.drive(join_all(calls)).await;
+            let results: Vec<Result<()>> = world.drive(join_all(calls)).await;
             for result in results {
                 result.unwrap_or_else(|e| panic!("{name}: a call did not wait for quota: {e}"));
             }
@@ -91,7 +91,7 @@ pub async fn no_more_requests_are_under_way_than_allowed<C: Tested>(subject: Sub
         let Some(cap) = bucket.get_concurrency() else { continue };
         let world = World::new(&subject, Duration::from_millis(500), 0, subject.answers());
         let calls = (0..cap * 3).map(|_| (sample.run)(world.client.clone()));
-        for result in world.manual.drive(join_all(calls)).await {
+        for result in world.drive(join_all(calls)).await {
             result.unwrap_or_else(|e| panic!("{}: {e}", sample.operation.name()));
         }
         let most = world.wire.most_at_once();
@@ -127,7 +127,7 @@ pub async fn a_dropped_call_leaks_nothing<C: Tested>(subject: Subject<C>) {
         let limits = world.api.platform().descriptor().limits().to_vec();
         let places = limits.iter().filter_map(LimitSpec::get_concurrency).min().unwrap_or(10);
         let calls = (0..places * 2).map(|_| (sample.run)(world.client.clone()));
-        for result in world.manual.drive(join_all(calls)).await {
+        for result in world.drive(join_all(calls)).await {
             result.unwrap_or_else(|e| panic!("{name}: after dropped calls another one fails: {e}"));
         }
         assert_eq!(world.wire.under_way(), 0, "{name}");
