@@ -8,12 +8,13 @@ use std::time::Duration;
 /// A cap on simultaneous requests that finds its own size: the adaptive request concurrency of
 /// [Vector](https://vector.dev/docs/architecture/arc/), for servers that say nothing about their limits. Cheap to clone.
 ///
-/// Once per mean round trip it looks back: it grows by one when the cap was reached, nobody complained, and answers came as
-/// fast as usual; it shrinks to 0.9 when they came slower than usual by 2.5 deviations, and to 0.7 when the server
-/// throttled. What is in flight is never revoked: a smaller cap is reached as requests end.
+/// Once per mean round trip it looks back. When the server throttled, it shrinks to 0.7. Otherwise only a cap that was reached
+/// changes: it grows by one when answers came as fast as usual, and shrinks to 0.9 when they came slower than usual by 2.5
+/// deviations. Below the cap the time of answers says nothing about the cap, and is only learnt from. What is in flight is never
+/// revoked: a smaller cap is reached as requests end.
 ///
 /// ```text
-///              reached, as fast as usual: +1                    slower: * 0.9, throttled: * 0.7
+///              reached, as fast as usual: +1             reached, slower: * 0.9; throttled: * 0.7
 ///   [ 4 ] ------------------------------------> [ limit ] <------------------------------------
 ///                            1 <= limit <= max (200)
 /// ```
@@ -83,7 +84,7 @@ pub enum Signal {
 pub enum LimitChange {
     /// It was reached, and answers were as fast as usual.
     Reached,
-    /// Answers were slower than usual.
+    /// It was reached, and answers were slower than usual.
     Slower,
     /// The server throttled.
     Throttled,
@@ -148,7 +149,7 @@ impl AdaptiveBuilder {
         self
     }
 
-    /// What is left of the limit when answers are slower, and when the server throttles, in `(0, 1)`. 0.9 and 0.7 unless set.
+    /// What is left of the limit when it is reached and answers are slower, and when the server throttles, in `(0, 1)`. 0.9 and 0.7 unless set.
     pub const fn shrink(mut self, slower: f64, throttled: f64) -> Self {
         (self.slower, self.throttled) = (slower, throttled);
         self
@@ -281,17 +282,18 @@ impl State {
         };
         let as_fast =
             matches!((mean, self.past), (Some(mean), Some((usual, _))) if mean <= usual * (1.0 + 1e-9));
-        if self.pressure || slower {
-            let (share, why) = if self.pressure {
-                (options.throttled, LimitChange::Throttled)
-            } else {
-                (options.slower, LimitChange::Slower)
-            };
-            self.limit = shrunk(self.limit, share);
-            self.last_change = Some(why);
+        // A cap that was not reached did not make answers slow, nor does their speed call for more.
+        let change = if self.pressure {
+            Some((shrunk(self.limit, options.throttled), LimitChange::Throttled))
+        } else if self.reached && slower {
+            Some((shrunk(self.limit, options.slower), LimitChange::Slower))
         } else if self.reached && as_fast && self.limit < options.max {
-            self.limit += 1;
-            self.last_change = Some(LimitChange::Reached);
+            Some((self.limit + 1, LimitChange::Reached))
+        } else {
+            None
+        };
+        if let Some((limit, why)) = change {
+            (self.limit, self.last_change) = (limit, Some(why));
         }
         if let Some(mean) = mean {
             self.past = Some(match self.past {
@@ -410,6 +412,44 @@ mod tests {
         // Netflix #134, #141: grows for ever.
         let (limits, _) = simulate(1_000, 1_000, 2, 300);
         assert!(limits.iter().all(|l| *l <= 4), "{limits:?}");
+    }
+
+    /// `at_once` calls at a time, answered in 50 ms to 5 s; every `throttles`-th is refused. The limits after each.
+    fn varied(at_once: usize, rounds: u64, throttles: u64) -> Vec<u32> {
+        let arc = AdaptiveConcurrency::builder().build().unwrap();
+        let (rng, mut now) = (Rng::seeded(11), at(0));
+        let mut limits = Vec::new();
+        for round in 1..=rounds {
+            let permits: Vec<_> = (0..at_once).map_while(|_| arc.try_acquire(now).ok()).collect();
+            for permit in permits {
+                // Most are fast, few are very slow.
+                now = now + Duration::from_secs_f64(0.05 * 100f64.powf(rng.next_f64().powi(4)));
+                let refused = throttles > 0 && round % throttles == 0;
+                permit.finish(if refused { Signal::BackPressure } else { Signal::Success }, now);
+            }
+            limits.push(arc.snapshot().limit);
+        }
+        limits
+    }
+
+    #[test]
+    fn a5_a_limit_that_is_not_reached_does_not_fall_when_the_time_of_answers_varies() {
+        // It fell to 1: what is not reached does not grow.
+        for at_once in 1..=3 {
+            let limits = varied(at_once, 5_000, 0);
+            assert!(limits.iter().all(|limit| *limit == 4), "{at_once} at once: {:?}", limits.iter().min());
+        }
+        // One that is reached may fall, and comes back.
+        assert!(mean(&varied(4, 5_000, 0)) > 4.5);
+    }
+
+    #[test]
+    fn a3_a_limit_that_is_not_reached_falls_when_the_server_throttles() {
+        assert_eq!(varied(1, 10, 1).last(), Some(&1));
+        // Now and then: it falls, and a limit that is reached again grows by as much as is asked for.
+        let limits = varied(1, 5_000, 100);
+        let later = &limits[110..];
+        assert_eq!((later.iter().min(), later.iter().max()), (Some(&1), Some(&2)));
     }
 
     #[test]
