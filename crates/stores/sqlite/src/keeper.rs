@@ -1,7 +1,7 @@
 //! The thread that looks after the file: it folds the write-ahead log in, so that no commit has to, and sees when another
 //! process has written, so that those who wait for messages need not poll.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -14,7 +14,8 @@ pub(crate) const CHECKPOINT_FRAMES: usize = 1_000;
 /// How often to look whether another process has written, while somebody waits for a message.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// After so long without a commit, the write-ahead log is folded in and cut to nothing.
+/// After so long without a commit, all of the write-ahead log is folded in. Its file stays: a log that is written over needs
+/// one write of the disk for each sync, one that grows needs those of the file system's journal as well.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// What the threads of a store tell each other.
@@ -50,8 +51,8 @@ impl Drop for Waiting {
 pub(crate) fn run(conn: &Connection, pokes: &Receiver<()>, shared: &Shared, read_only: bool) {
     let mut seen = data_version(conn);
     let (mut commits, mut quiet) = (0, Duration::ZERO);
-    // The counts of commits at which the log was last folded in, and cut.
-    let (mut folded, mut cut) = (None, None);
+    // The counts of commits at which the log was last folded in, and all of it.
+    let (mut folded, mut whole) = (None, None);
     loop {
         let waiting = shared.waiting.load(Ordering::SeqCst) > 0;
         let pause = if waiting { LOOK_EVERY } else { IDLE };
@@ -76,18 +77,32 @@ pub(crate) fn run(conn: &Connection, pokes: &Receiver<()>, shared: &Shared, read
         }
         if shared.frames.load(Ordering::Relaxed) >= CHECKPOINT_FRAMES && folded != Some(count) {
             folded = Some(count);
-            checkpoint(conn, "PASSIVE");
-        } else if quiet >= IDLE && cut != Some(count) && checkpoint(conn, "TRUNCATE") {
+            checkpoint(conn);
+        } else if quiet >= IDLE && whole != Some(count) && checkpoint(conn) == Folded::All {
             // Otherwise somebody reads: there will be another second.
-            cut = Some(count);
+            whole = Some(count);
         }
     }
 }
 
-/// Whether it did all there was to do. What fails here fails again, and louder, in the next commit.
-pub(crate) fn checkpoint(conn: &Connection, mode: &str) -> bool {
-    let sql = format!("PRAGMA wal_checkpoint({mode})");
-    conn.query_row(&sql, [], |row| row.get::<_, bool>(0)).is_ok_and(|busy| !busy)
+/// How much of the write-ahead log a checkpoint has folded in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Folded {
+    All,
+    /// Up to the place where somebody still reads.
+    Part,
+    /// Nothing: somebody else is at work. What fails is no different: it fails again, and louder, in the next commit.
+    Nothing,
+}
+
+/// Folds in what it can without waiting for anybody.
+pub(crate) fn checkpoint(conn: &Connection) -> Folded {
+    let frames = |row: &Row<'_>| Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+    match conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], frames) {
+        Ok((false, all, folded)) if folded == all => Folded::All,
+        Ok((false, ..)) => Folded::Part,
+        _ => Folded::Nothing,
+    }
 }
 
 fn data_version(conn: &Connection) -> Option<i64> {

@@ -40,7 +40,7 @@ impl ItemRow {
         let id = MessageId::from_u64(row.get(0)?);
         let mut item = QueueItem::new(id, message, MessageState::Ready, time(3)?);
         item.visible_at = time(2)?;
-        item.deliveries = row.get(4)?;
+        item.deliveries = u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX);
         let kind: Option<String> = row.get(10)?;
         let detail: Option<String> = row.get(11)?;
         Ok(Self { item, state: row.get(1)?, bury: kind.zip(detail), history: row.get(12)? })

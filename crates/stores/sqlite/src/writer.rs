@@ -8,7 +8,7 @@ mod logs;
 mod queues;
 
 use crate::error::from_sqlite;
-use crate::keeper::{self, CHECKPOINT_FRAMES, Shared};
+use crate::keeper::{self, CHECKPOINT_FRAMES, Folded, Shared};
 use martlet_base::{Clock, ClockHold, Moment, Timestamp};
 use martlet_store::{
     CellKey, Committed, Expect, Fence, Outcome, QueueName, Received, StoreError, StoreErrorKind, Version,
@@ -37,8 +37,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_ROWS: u32 = 512;
 
 /// When the keeper does not keep up and the write-ahead log has grown by so many frames, the writer folds the rest in
-/// itself, and the log begins anew: 32 MiB.
-const TOO_MANY_FRAMES: usize = 8 * CHECKPOINT_FRAMES;
+/// itself, and the log begins anew: 8 MiB.
+const TOO_MANY_FRAMES: usize = 2 * CHECKPOINT_FRAMES;
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -183,7 +183,7 @@ impl Writer {
             // unless the log has grown twice as long; then commits wait for the keeper.
             let mut tries = if frames >= self.folded + 2 * TOO_MANY_FRAMES { 2_000 } else { 1 };
             while tries > 0 {
-                if keeper::checkpoint(&self.conn, "PASSIVE") {
+                if keeper::checkpoint(&self.conn) != Folded::Nothing {
                     self.folded = frames;
                     return;
                 }
@@ -464,7 +464,7 @@ impl Writer {
             | Write::Bury { receipt, .. } => self.settle(receipt, write, now)?,
             Write::Edit { queue, message, .. }
             | Write::Replay { queue, message, .. }
-            | Write::Discard { queue, message } => self.operate(queue, *message, write, now)?,
+            | Write::Discard { queue, message, .. } => self.operate(queue, *message, write, now)?,
             _ => {
                 let detail = "this version of martlet-sqlite does not know the write";
                 return Err(StoreError::new(StoreErrorKind::Unsupported, detail));

@@ -2,7 +2,7 @@
 
 use super::{failed, snapshot};
 use crate::error::corrupt_row;
-use crate::rows::{BLOCKED, BURIED, IN_FLIGHT, ITEM, ItemRow};
+use crate::rows::{BLOCKED, BURIED, ITEM, ItemRow};
 use martlet_base::Timestamp;
 use martlet_store::{Depth, MessageId, MessageState, QueueItem, QueueName, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -11,6 +11,22 @@ fn queue(conn: &Connection, name: &QueueName) -> Result<Option<i64>, StoreError>
     let find = conn.prepare_cached("SELECT queue FROM martlet_queue WHERE name = ?1");
     find.and_then(|mut find| find.query_row([name.as_str()], |row| row.get(0)).optional()).map_err(failed)
 }
+
+/// Those two have an index in the order of their numbers, if its own condition is repeated word for word; for the others the table is
+/// walked through.
+fn peek_sql(state: Option<MessageState>) -> String {
+    let by_index = match state {
+        Some(MessageState::Buried) => format!("AND state IN (3, 4) AND state = {BURIED}"),
+        Some(MessageState::Blocked) => format!("AND state IN (3, 4) AND state = {BLOCKED}"),
+        _ => String::new(),
+    };
+    format!("SELECT {ITEM} FROM martlet_message WHERE queue = ?1 AND id > ?2 {by_index} ORDER BY id")
+}
+
+const TIMED: &str = "SELECT sum(state = 1 AND visible_at > ?2), sum(state = 2 AND visible_at > ?2), min(id) FROM martlet_message \
+                     WHERE queue = ?1 AND state IN (1, 2)";
+const FIRST_BLOCKED: &str =
+    "SELECT id FROM martlet_message WHERE queue = ?1 AND state IN (3, 4) AND state = 3 ORDER BY id LIMIT 1";
 
 pub(crate) fn peek(
     conn: &Connection,
@@ -21,15 +37,7 @@ pub(crate) fn peek(
     now: Timestamp,
 ) -> Result<Vec<QueueItem>, StoreError> {
     let after = after.map_or(0, |after| i64::try_from(after.as_u64()).unwrap_or(i64::MAX));
-    // Those two have an index in the order of their numbers; for the others the table is walked through.
-    let aside = match state {
-        Some(MessageState::Buried) => Some(BURIED),
-        Some(MessageState::Blocked) => Some(BLOCKED),
-        _ => None,
-    };
-    let by_index = aside.map_or_else(String::new, |state| format!("AND state = {state}"));
-    let sql =
-        format!("SELECT {ITEM} FROM martlet_message WHERE queue = ?1 AND id > ?2 {by_index} ORDER BY id");
+    let sql = peek_sql(state);
     snapshot(conn, || {
         let Some(queue) = queue(conn, name)? else { return Ok(Vec::new()) };
         let mut find = conn.prepare_cached(&sql).map_err(failed)?;
@@ -62,23 +70,15 @@ pub(crate) fn depth(conn: &Connection, name: &QueueName, now: Timestamp) -> Resu
                 depth.acked = row.get(4)?;
                 row.get(0)
             })?;
-            let sql = "SELECT state, visible_at > ?2, count(*), min(id) FROM martlet_message \
-                       WHERE queue = ?1 AND state IN (1, 2) GROUP BY 1, 2";
-            let mut timed = conn.prepare_cached(sql)?;
-            let mut rows = timed.query(params![queue, now.as_micros()])?;
-            while let Some(row) = rows.next()? {
-                let (state, waits, count): (i64, bool, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                match (waits, state) {
-                    (true, IN_FLIGHT) => depth.in_flight = count,
-                    (true, _) => depth.delayed = count,
-                    (false, _) => {}
-                }
-                older(row.get(3)?);
-            }
+            let timed = conn.prepare_cached(TIMED)?.query_row(params![queue, now.as_micros()], |row| {
+                depth.in_flight = row.get::<_, Option<u64>>(0)?.unwrap_or(0);
+                depth.delayed = row.get::<_, Option<u64>>(1)?.unwrap_or(0);
+                row.get(2)
+            })?;
+            older(timed);
             let waiting = depth.blocked + depth.in_flight + depth.delayed;
             depth.ready = live.saturating_sub(waiting);
-            let sql = "SELECT min(id) FROM martlet_message WHERE queue = ?1 AND state = 3";
-            older(conn.prepare_cached(sql)?.query_row([queue], |row| row.get(0))?);
+            older(conn.prepare_cached(FIRST_BLOCKED)?.query_row([queue], |row| row.get(0)).optional()?);
             // The lowest number of each priority: as many steps as there are priorities.
             let sql =
                 "SELECT max(priority) FROM martlet_message WHERE queue = ?1 AND state = 0 AND priority < ?2";
@@ -133,4 +133,28 @@ pub(crate) fn list(
         };
         names.iter().map(name).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema;
+
+    #[test]
+    fn what_is_looked_for_is_found_by_an_index() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut conn).unwrap();
+        for (sql, index) in [
+            (peek_sql(Some(MessageState::Buried)), "martlet_message_aside (queue=? AND state=? AND id>?)"),
+            (peek_sql(Some(MessageState::Blocked)), "martlet_message_aside (queue=? AND state=? AND id>?)"),
+            (FIRST_BLOCKED.to_owned(), "martlet_message_aside (queue=? AND state=?)"),
+            (TIMED.to_owned(), "COVERING INDEX martlet_message_timed (queue=?)"),
+        ] {
+            let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let values = vec![1; explain.parameter_count()];
+            let steps = explain.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>(3));
+            let steps: Vec<String> = steps.unwrap().map(Result::unwrap).collect();
+            assert!(steps.len() == 1 && steps[0].contains(index), "{sql}: {steps:?}");
+        }
+    }
 }

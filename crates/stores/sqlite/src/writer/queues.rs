@@ -14,6 +14,17 @@ use std::time::Duration;
 /// At most so many messages whose time has come are moved to the ready ones by one receive.
 const DUE_AT_ONCE: usize = 1_000;
 
+// SQLite takes a partial index only where its own condition is repeated word for word.
+
+/// Whether a message of an order key is alive: then one of them is offered or in flight, and the others are behind it.
+const HAS_HEAD: &str =
+    "SELECT 1 FROM martlet_message WHERE queue = ?1 AND order_key = ?2 AND state IN (0, 1, 2, 3) LIMIT 1";
+
+/// The next of an order key whose head has left: the others are all blocked.
+const PROMOTE: &str = "UPDATE martlet_message SET state = CASE WHEN visible_at <= ?3 THEN 0 ELSE 2 END \
+    WHERE id = (SELECT id FROM martlet_message \
+    WHERE queue = ?1 AND order_key = ?2 AND state IN (0, 1, 2, 3) ORDER BY id LIMIT 1)";
+
 /// Changes of a queue's counts that were not yet written to its row.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counts {
@@ -116,12 +127,9 @@ impl Writer {
         Ok(queue)
     }
 
-    /// Whether a message of this order key is being offered or in flight.
     fn has_head(&self, queue: i64, order_key: &str) -> Result<bool, StoreError> {
-        let sql = "SELECT 1 FROM martlet_message WHERE queue = ?1 AND order_key = ?2 AND state IN (0, 1, 2) \
-                   ORDER BY id LIMIT 1";
         self.conn
-            .prepare_cached(sql)
+            .prepare_cached(HAS_HEAD)
             .and_then(|mut find| find.exists(params![queue, order_key]))
             .map_err(failed)
     }
@@ -142,17 +150,14 @@ impl Writer {
         Ok(if visible_at <= now { READY } else { DELAYED })
     }
 
-    /// Lets the next message of an order key go on, when the one before has left.
-    fn promote(&mut self, queue: i64, order_key: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
-        let Some(key) = order_key else { return Ok(()) };
-        if self.has_head(queue, key)? {
+    /// Lets the next message of an order key go on, when this one has left. Only the head of a key holds the others up.
+    fn promote(&mut self, gone: &Known, now: Timestamp) -> Result<(), StoreError> {
+        let Some(key) = gone.order_key.as_deref().filter(|_| gone.state != BLOCKED && gone.state != BURIED)
+        else {
             return Ok(());
-        }
-        let sql = "UPDATE martlet_message SET state = CASE WHEN visible_at <= ?3 THEN 0 ELSE 2 END \
-                   WHERE id = (SELECT id FROM martlet_message \
-                   WHERE queue = ?1 AND order_key = ?2 AND state = 3 ORDER BY id LIMIT 1)";
-        if self.exec(sql, params![queue, key, now.as_micros()])? > 0 {
-            self.count(queue, Counts { blocked: -1, ..Counts::default() });
+        };
+        if self.exec(PROMOTE, params![gone.queue, key, now.as_micros()])? > 0 {
+            self.count(gone.queue, Counts { blocked: -1, ..Counts::default() });
         }
         Ok(())
     }
@@ -359,13 +364,13 @@ impl Writer {
                 let kind = reason.kind.as_str();
                 self.exec(sql, params![id, now.as_micros(), history, kind, reason.detail])?;
                 self.count(queue, Counts { live: -1, buried: 1, ..Counts::default() });
-                self.promote(queue, known.order_key.as_deref(), now)?;
+                self.promote(&known, now)?;
             }
             // Ack.
             _ => {
                 self.exec("DELETE FROM martlet_message WHERE id = ?1", [id])?;
                 self.count(queue, Counts { live: -1, acked: 1, ..Counts::default() });
-                self.promote(queue, known.order_key.as_deref(), now)?;
+                self.promote(&known, now)?;
             }
         }
         Ok(())
@@ -406,13 +411,16 @@ impl Writer {
                 }
                 self.exec("UPDATE martlet_message SET body = ?2 WHERE id = ?1", params![row, &**body])?;
             }
+            Write::Discard { only_buried: true, .. } if known.state != BURIED => {
+                return refuse("a buried one");
+            }
             // Discard.
             _ => {
                 self.exec("DELETE FROM martlet_message WHERE id = ?1", [row])?;
                 let gone = i64::from(known.state == BURIED);
                 let blocked = -i64::from(known.state == BLOCKED);
                 self.count(queue, Counts { live: gone - 1, blocked, buried: -gone, ..Counts::default() });
-                self.promote(queue, known.order_key.as_deref(), now)?;
+                self.promote(&known, now)?;
             }
         }
         Ok(())
@@ -438,3 +446,27 @@ impl Writer {
 
 const _: () =
     assert!(READY == 0 && IN_FLIGHT == 1 && DELAYED == 2 && BLOCKED == 3 && BURIED == 4, "as in the SQL");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema;
+    use rusqlite::Connection;
+
+    #[test]
+    fn the_messages_of_an_order_key_are_found_by_their_index() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut conn).unwrap();
+        for sql in [HAS_HEAD, PROMOTE] {
+            let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let values = vec![1; explain.parameter_count()];
+            let steps = explain.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>(3));
+            let steps: Vec<String> = steps.unwrap().map(Result::unwrap).collect();
+            assert!(
+                steps.iter().any(|step| step.contains("martlet_message_order (queue=? AND order_key=?)"))
+                    && !steps.iter().any(|step| step.contains("SCAN") || step.contains("TEMP B-TREE")),
+                "{sql}: {steps:?}"
+            );
+        }
+    }
+}
