@@ -66,7 +66,7 @@ fn listed<T: DeserializeOwned + Send + 'static>(
 }
 
 /// The platform's form: whole seconds and an offset in figures.
-fn vendor_time(time: Timestamp) -> String {
+pub(crate) fn vendor_time(time: Timestamp) -> String {
     let text = Timestamp::from_secs(time.as_secs()).to_string();
     text.trim_end_matches('Z').to_owned() + "+00:00"
 }
