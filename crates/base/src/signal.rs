@@ -163,6 +163,19 @@ pub enum Signal<'a> {
         /// Until when.
         until: Timestamp,
     },
+    /// An answer told what is left of a quota window, and the client has no limit for such a window: what is told limits nothing.
+    /// Once for each window of an account.
+    #[non_exhaustive]
+    QuotaUnmatched {
+        /// The platform's id.
+        platform: &'a str,
+        /// The account.
+        connection: &'a ConnectionId,
+        /// The bucket that it was told of.
+        bucket: &'a str,
+        /// The window, by the platform's or the dialect's name; `""` when it has none.
+        window: &'a str,
+    },
     /// A circuit breaker changed its state.
     #[non_exhaustive]
     BreakerChanged {
@@ -262,6 +275,8 @@ constructors! {
     quota_waited => QuotaWaited { platform: &'a str, connection: &'a ConnectionId, waited: Duration }
     /// Builds [`Signal::QuotaBlocked`].
     quota_blocked => QuotaBlocked { platform: &'a str, connection: &'a ConnectionId, until: Timestamp }
+    /// Builds [`Signal::QuotaUnmatched`].
+    quota_unmatched => QuotaUnmatched { platform: &'a str, connection: &'a ConnectionId, bucket: &'a str, window: &'a str }
     /// Builds [`Signal::BreakerChanged`].
     breaker_changed => BreakerChanged { name: &'a str, from: BreakerState, to: BreakerState }
     /// Builds [`Signal::CacheLookup`].
@@ -402,6 +417,10 @@ impl Observer for TracingObserver {
             ),
             Signal::QuotaBlocked { platform, connection, until } => tracing::info!(
                 target: "martlet", platform, connection = connection.as_str(), until = %until, "platform ordered a pause"
+            ),
+            Signal::QuotaUnmatched { platform, connection, bucket, window } => tracing::info!(
+                target: "martlet", platform, connection = connection.as_str(), bucket, window,
+                "told of a quota window that no limit counts"
             ),
             Signal::BreakerChanged { name, from, to } => tracing::warn!(
                 target: "martlet", breaker = name, from = from.as_str(), to = to.as_str(), "breaker changed"

@@ -149,7 +149,10 @@ impl Descriptor {
 
     /// In which dialect its answers tell the rest of a quota. What they tell is taken for the window of the same name or
     /// length, else for the only one, of the operation's own bucket, then of the default one. What is told of another window
-    /// limits nothing; it is in [`ResponseMeta::quota`](crate::ResponseMeta::quota) like the rest.
+    /// limits nothing: observers are told so once
+    /// ([`Signal::QuotaUnmatched`](martlet_base::Signal::QuotaUnmatched)), and it is in
+    /// [`ResponseMeta::quota`](crate::ResponseMeta::quota) like the rest. A descriptor that has no window at all cannot be built into
+    /// a client, unless the dialect tells of none ([`Dialect::RetryAfter`]).
     #[must_use]
     pub const fn quota_headers(mut self, dialect: Dialect) -> Self {
         self.quota_headers = Some(dialect);
@@ -174,6 +177,12 @@ impl Descriptor {
             fault.message = text(message).unwrap_or(fault.message);
         }
         Verdict::Fault(fault)
+    }
+
+    /// Whether its answers tell of windows and it has none: what they tell could limit nothing.
+    pub(crate) fn reads_quota_in_vain(&self) -> bool {
+        self.quota_headers.is_some_and(|dialect| dialect != Dialect::RetryAfter)
+            && self.limits.iter().all(|limit| limit.windows.is_empty())
     }
 
     /// What the headers of an answer to `operation` that arrived just now say.

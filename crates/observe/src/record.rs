@@ -63,6 +63,8 @@ facts! {
     attempt: u32,
     will_retry: bool,
     retry_at: String,
+    quota_bucket: Cow<'a, str>,
+    quota_window: Cow<'a, str>,
     breaker: Cow<'a, str>,
     breaker_from: &'static str,
     breaker_to: &'static str,
@@ -174,6 +176,16 @@ impl<'a> Record<'a> {
                     ..Facts::default()
                 };
                 ("warn", "quota_blocked", facts)
+            }
+            Signal::QuotaUnmatched { platform, connection, bucket, window, .. } => {
+                let facts = Facts {
+                    platform: Some(clean(platform)),
+                    connection: Some(clean(connection.as_str())),
+                    quota_bucket: Some(clean(bucket)),
+                    quota_window: Some(clean(window)),
+                    ..Facts::default()
+                };
+                ("info", "quota_unmatched", facts)
             }
             Signal::BreakerChanged { name, from, to, .. } => {
                 let facts = Facts {

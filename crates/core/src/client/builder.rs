@@ -354,6 +354,10 @@ impl ClientBuilder {
                 "attempt_timeout ({attempt:?}) is longer than total_timeout ({total:?})"
             )));
         }
+        if descriptor.reads_quota_in_vain() {
+            let message = "the platform has quota_headers and no window to count them in: give it a limit() with a window";
+            return Err(config(message.into()));
+        }
         check_names(self.call_layers.iter().chain(&self.attempt_layers)).map_err(config)?;
         let shared = match self.shared {
             Some(shared) => shared,

@@ -4,6 +4,7 @@ use super::Core;
 use crate::{CallContext, Error, ErrorKind, LimitSpec, Operation, QuotaUpdate, Result};
 use martlet_base::{Clock, Moment, Rng, Signal};
 use martlet_resilience::{ConfigError, LimitError, LimitPermit, Limits, SharedWindow, WindowUsage};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// The buckets of one account. A handful: a list is faster than a map.
@@ -11,7 +12,12 @@ pub(crate) struct LimitsSlot {
     buckets: Vec<(&'static str, Limits)>,
     /// Windows that other processes take from too.
     shared: Vec<(&'static str, SharedWindow)>,
+    /// Windows, by bucket and name, that platforms told of and nobody counts.
+    unmatched: Mutex<Vec<(&'static str, String)>>,
 }
+
+/// No more windows than this are told as unmatched: a platform may make up names.
+const MOST_UNMATCHED: usize = 16;
 
 impl LimitsSlot {
     pub(super) fn new(
@@ -32,7 +38,7 @@ impl LimitsSlot {
             }
             Ok((spec.bucket(), builder.build()?))
         });
-        Ok(Self { buckets: buckets.collect::<Result<_, _>>()?, shared })
+        Ok(Self { buckets: buckets.collect::<Result<_, _>>()?, shared, unmatched: Mutex::default() })
     }
 
     fn bucket(&self, name: &str) -> Option<&Limits> {
@@ -97,13 +103,15 @@ impl LimitsSlot {
     ) {
         for update in updates {
             // What the platform counts beyond our own use, others used. What it says to be left raises nothing.
-            let (Some(remaining), Some(limits)) = (update.remaining, self.bucket(update.bucket)) else {
-                continue;
-            };
-            let windows = limits.snapshot(now);
-            if let Some(window) = windows.iter().find(|w| *w.name == *update.window) {
-                let resets = now + update.resets_in.unwrap_or(window.per);
-                limits.observe_remaining(&update.window, remaining, resets, now);
+            let Some(remaining) = update.remaining else { continue };
+            let limits = self.bucket(update.bucket);
+            let windows = limits.map(|limits| limits.snapshot(now)).unwrap_or_default();
+            match (limits, windows.iter().find(|w| *w.name == *update.window)) {
+                (Some(limits), Some(window)) => {
+                    let resets = now + update.resets_in.unwrap_or(window.per);
+                    limits.observe_remaining(&update.window, remaining, resets, now);
+                }
+                _ => self.unmatched(core, update),
             }
         }
         let own = operation.get_quota().unwrap_or(LimitSpec::DEFAULT);
@@ -115,6 +123,20 @@ impl LimitsSlot {
             core.observers
                 .emit(|| Signal::quota_blocked(core.platform.descriptor().id(), &core.connection, until));
         }
+    }
+
+    /// Says once that nobody counts a window that the platform tells of.
+    fn unmatched(&self, core: &Core, update: &QuotaUpdate) {
+        let (bucket, window) = (update.bucket, &*update.window);
+        let mut known = self.unmatched.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() == MOST_UNMATCHED || known.iter().any(|(b, w)| *b == bucket && w == window) {
+            return;
+        }
+        known.push((bucket, window.to_owned()));
+        // An observer is foreign code: never under the lock.
+        drop(known);
+        let platform = core.platform.descriptor().id();
+        core.observers.emit(|| Signal::quota_unmatched(platform, &core.connection, bucket, window));
     }
 
     /// The windows of each bucket.

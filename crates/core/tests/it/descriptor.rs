@@ -14,6 +14,7 @@ fn client(world: &World, descriptor: Descriptor) -> Client {
         .transport(world.transport.clone())
         .credentials(Credential::bearer("token"))
         .clock(world.clock.clone())
+        .observer(world.seen.clone())
         .build()
         .unwrap()
 }
@@ -84,4 +85,56 @@ async fn quota_headers_without_a_name_are_taken_for_the_operations_own_bucket() 
     let used: Vec<_> = used.into_iter().map(|(bucket, _, _, used)| (bucket, used)).collect();
     // The search took a place of the default bucket too.
     assert_eq!(used, [("default", 4), ("search", 23)]);
+}
+
+#[tokio::test]
+async fn a_window_that_nobody_counts_is_told_once_to_observers() {
+    let world = World::new();
+    let limit = LimitSpec::new(LimitSpec::DEFAULT).window("secondly", 10, secs(1)).window(
+        "daily",
+        1000,
+        secs(86_400),
+    );
+    let client = client(&world, descriptor().limit(limit).quota_headers(Dialect::RateLimit));
+    let told = r#""daily";r=900, "burst";r=5;t=30"#;
+    world.transport.on(&GET).reply(200).header("ratelimit", told).forever();
+    for _ in 0..3 {
+        let response = get(&world, &client).await.unwrap();
+        assert_eq!(response.meta().quota.len(), 2, "it can be seen in each answer");
+    }
+    let seen = world.seen.all("QuotaUnmatched");
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(seen[0].contains(r#"bucket: "default", window: "burst""#), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_platform_that_makes_up_names_of_windows_fills_neither_log_nor_memory() {
+    let world = World::new();
+    let limit = LimitSpec::new(LimitSpec::DEFAULT).window("secondly", 1000, secs(1)).window(
+        "minutely",
+        1000,
+        secs(60),
+    );
+    let client = client(&world, descriptor().limit(limit).quota_headers(Dialect::RateLimit));
+    for n in 0..100 {
+        let told = format!("\"policy-{n}\";r=5");
+        world.transport.on(&GET).reply(200).header("ratelimit", told);
+        get(&world, &client).await.unwrap();
+    }
+    assert_eq!(world.seen.all("QuotaUnmatched").len(), 16);
+}
+
+#[test]
+fn quota_headers_without_a_window_to_count_them_in_are_refused() {
+    let world = World::new();
+    let capped = LimitSpec::new(LimitSpec::DEFAULT).concurrency(4);
+    let error =
+        world.builder_for(descriptor().limit(capped).quota_headers(Dialect::HubSpot)).build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("quota_headers"), "{error}");
+    // This one tells of no window, and a client may lift the limits of its platform.
+    world.builder_for(descriptor().quota_headers(Dialect::RetryAfter)).build().unwrap();
+    let limit = LimitSpec::new(LimitSpec::DEFAULT).window("daily", 1000, secs(86_400));
+    let lifted = world.builder_for(descriptor().limit(limit).quota_headers(Dialect::HubSpot));
+    lifted.limit(LimitSpec::new(LimitSpec::DEFAULT)).build().unwrap();
 }
