@@ -130,6 +130,8 @@ pub enum Write {
         queue: QueueName,
         /// Which message.
         message: MessageId,
+        /// Only while it is a dead letter; otherwise a [conflict](StoreErrorKind::Conflict): somebody may have replayed it.
+        only_buried: bool,
     },
     /// Puts a message that lay in another queue or store into this queue as it lay there: with its age, its deliveries and
     /// history, buried if it was. It gets a number of its own; one that was in flight can be received at once. Its

@@ -325,6 +325,7 @@ macro_rules! queues_conformance {
             a_replay_is_filtered_and_limited,
             a_message_is_discarded,
             dead_letters_are_discarded_by_a_filter,
+            a_message_that_was_replayed_meanwhile_is_not_discarded,
             the_depth_counts_every_state,
             the_oldest_is_told,
             the_totals_grow_with_what_is_done,

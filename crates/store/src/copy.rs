@@ -85,8 +85,10 @@ impl Default for Part {
 ///
 /// # Errors
 /// [`StoreErrorKind::Invalid`] when the destination holds something else. [`StoreErrorKind::Conflict`] when another
-/// copy is under way, or when the two differ at the end: somebody wrote to one of them. The trouble of either store.
-/// Dropped or failed, call it again to go on.
+/// copy is under way, or when the two differ at the end: somebody wrote to one of them; then empty the destination and begin anew. The
+/// trouble of either store: call it again to go on.
+///
+/// **Cancel safety**: dropped, it may have copied some; call it again to go on.
 pub async fn copy(from: &dyn Store, to: &dyn Store) -> Result<Copied, StoreError> {
     let mut copier = Copier::start(from, to).await?;
     loop {
@@ -99,7 +101,8 @@ pub async fn copy(from: &dyn Store, to: &dyn Store) -> Result<Copied, StoreError
     }
     let until = from.now().await?.max(to.now().await?) + NEARLY_EXPIRED;
     if checksum(from, until).await? != checksum(to, until).await? {
-        let detail = "the two stores differ after the copy: somebody wrote to one of them meanwhile";
+        let detail = "the two stores differ after the copy: somebody wrote to one of them meanwhile; empty the \
+                      destination and copy anew";
         return Err(StoreError::new(StoreErrorKind::Conflict, detail));
     }
     Ok(copier.progress.copied)

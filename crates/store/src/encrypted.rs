@@ -51,7 +51,13 @@ pub trait Cipher: fmt::Debug + Send + Sync {
 /// A store whose values, records and bodies are encrypted before they leave this process.
 ///
 /// Keys, names of logs and queues, dedup and order keys, times, and the details of dead letters are **not** encrypted: the store must
-/// compare or show them. Put no personal data there, or a keyed hash of it.
+/// compare or show them. Put no personal data there, or a keyed hash of it. What is sealed is longer than what it was, and
+/// [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES) holds for both.
+///
+/// What cannot be decrypted, because its key is lost or was thrown away, is an error of kind [`StoreErrorKind::Corrupt`] that says where
+/// it lies; a message among others does not hold them up: it stays hidden and comes again, and `receive` fails only when there is nothing
+/// else. The store inside needs no key: [`Retention`](crate::Retention), [`Erasure`](crate::Erasure) by keys,
+/// [`Queue::replay`](crate::Queue::replay) and [`Queue::discard`](crate::Queue::discard) work on it.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -190,11 +196,21 @@ impl Store for EncryptedStore {
         max: usize,
         visibility: Duration,
     ) -> Result<Vec<Received>, StoreError> {
-        let mut received = self.inner.receive(queue, max, visibility).await?;
-        for one in &mut received {
-            one.item.message.body = self.open(&of_queue(queue), &one.item.message.body)?;
+        let (mut received, mut closed) = (Vec::new(), None);
+        for mut one in self.inner.receive(queue, max, visibility).await? {
+            match self.open(&of_queue(queue), &one.item.message.body) {
+                Ok(body) => {
+                    one.item.message.body = body;
+                    received.push(one);
+                }
+                // It comes again when its visibility runs out: whoever has the key may be another process.
+                Err(error) => closed = Some(error),
+            }
         }
-        Ok(received)
+        match closed {
+            Some(error) if received.is_empty() => Err(error),
+            _ => Ok(received),
+        }
     }
 
     async fn peek(
@@ -312,6 +328,44 @@ mod tests {
         let _ = inner.commit(WriteBatch::new().put(b.clone(), Expect::Any, stolen)).await.unwrap();
         let error = store.get(&[b]).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_cannot_be_decrypted_holds_up_no_other() {
+        let (inner, store) = both();
+        let queue = QueueName::new("q").unwrap();
+        for (into, body) in [(&inner as &dyn Store, "of another key"), (&store, "1"), (&store, "2")] {
+            let batch = WriteBatch::new().enqueue(queue.clone(), Message::new(body));
+            let _ = into.commit(batch).await.unwrap();
+        }
+        let received = store.receive(&queue, 10, Duration::from_secs(60)).await.unwrap();
+        assert_eq!(received.iter().map(|one| &one.item.message.body[..]).collect::<Vec<_>>(), [b"1", b"2"]);
+        let depth = store.depth(&queue).await.unwrap();
+        assert_eq!((depth.ready, depth.in_flight), (0, 3), "it comes again");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_cannot_be_decrypted_is_told_of_when_it_is_alone() {
+        let (inner, store) = both();
+        let queue = QueueName::new("q").unwrap();
+        let _ = inner.commit(WriteBatch::new().enqueue(queue.clone(), Message::new("plain"))).await.unwrap();
+        let error = store.receive(&queue, 10, Duration::from_secs(60)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+        assert!(error.to_string().contains("cannot decrypt message:q: it belongs elsewhere"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn erasure_and_retention_need_no_key_on_the_store_inside() {
+        let (inner, store) = both();
+        let key = CellKey::new("contact/7/name").unwrap();
+        let batch = WriteBatch::new()
+            .put(key.clone(), Expect::Any, "secret")
+            .enqueue(QueueName::new("q").unwrap(), Message::new("secret").order_key("contact-7"));
+        let _ = store.commit(batch).await.unwrap();
+        let erasure = crate::Erasure::new().cells("contact/7/").order_key("contact-7");
+        let removed = erasure.apply(&inner).await.unwrap();
+        assert_eq!((removed.cells, removed.messages), (1, 1));
+        assert_eq!(store.get(&[key]).await.unwrap(), [None]);
     }
 
     #[tokio::test]

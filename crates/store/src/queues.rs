@@ -241,7 +241,7 @@ impl Queue {
     /// See [`Store::commit`].
     pub async fn discard(&self, matches: impl FnMut(&QueueItem) -> bool + Send) -> Result<Moved, StoreError> {
         let queue = self.name.clone();
-        let write = |message, _| Write::Discard { queue: queue.clone(), message };
+        let write = |message, _| Write::Discard { queue: queue.clone(), message, only_buried: true };
         self.dead_letters(ReplayOptions::default(), matches, write).await
     }
 

@@ -104,7 +104,8 @@ impl Retention {
 /// Everything about one person or account that is to be forgotten, found by the keys under which it lies.
 ///
 /// Cells, logs and messages are found by what the program put into their **keys**; bodies are looked at only by a filter of the
-/// program's own. Backups, and pages of a database file that are free but not overwritten, are beyond it.
+/// program's own. A dedup key outlives the message it came with, so that a late duplicate does not bring the data back, and is
+/// forgotten after its window. Backups, and pages of a database file that are free but not overwritten, are beyond it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), martlet_store::StoreError> {
@@ -251,7 +252,9 @@ async fn remove_messages(
                 removed.in_flight += 1;
                 continue;
             }
-            let discard = Write::Discard { queue: queue.clone(), message: item.id };
+            // What was looked at as a dead letter may be replayed before it is removed.
+            let only_buried = item.state == MessageState::Buried;
+            let discard = Write::Discard { queue: queue.clone(), message: item.id, only_buried };
             match store.commit(WriteBatch::new().with(discard)).await {
                 Ok(_) => removed.messages += 1,
                 // Received or settled since the look at it.

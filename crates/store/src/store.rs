@@ -115,7 +115,7 @@ pub trait Store: Debug + Send + Sync {
     }
 
     /// Takes at most `max` messages that are ready and hides them from others for `visibility`: those of high priority
-    /// first, then those with low numbers. Empty when there are none: it does not wait, see [`Store::ready`]. A message that is not
+    /// first, then those with low numbers (of very many whose time came at once, a store may look at the first thousand only). Empty when there are none: it does not wait, see [`Store::ready`]. A message that is not
     /// settled in that time is offered again, so a message can be received more than once.
     ///
     /// **Cancel safety**: messages of a `receive` that is dropped may be hidden for `visibility`.

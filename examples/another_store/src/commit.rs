@@ -100,7 +100,7 @@ fn load(txn: &WriteTransaction, messages: &Messages<'_>, batch: &WriteBatch, eng
             | Write::Bury { receipt, .. } => message(engine, receipt.queue(), receipt.message())?,
             Write::Edit { queue, message: id, .. }
             | Write::Replay { queue, message: id, .. }
-            | Write::Discard { queue, message: id } => message(engine, queue, *id)?,
+            | Write::Discard { queue, message: id, .. } => message(engine, queue, *id)?,
             // A write that a later version of martlet-store knows: it is refused by `WriteBatch::validate`, or names nothing.
             _ => {}
         }

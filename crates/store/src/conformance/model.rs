@@ -252,7 +252,10 @@ impl<'a> Side<'a> {
                 Change::Replay(n, secs) => {
                     batch.with(Write::Replay { queue: queue(n % 2), message: message(n), at: after(*secs) })
                 }
-                Change::Discard(n) => batch.with(Write::Discard { queue: queue(n % 2), message: message(n) }),
+                Change::Discard(n) => {
+                    let (queue, message, only_buried) = (queue(n % 2), message(n), step.is_multiple_of(2));
+                    batch.with(Write::Discard { queue, message, only_buried })
+                }
             };
         }
         Ok(batch)

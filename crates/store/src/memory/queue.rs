@@ -400,6 +400,9 @@ impl Queue {
                 item.message.body = body.clone();
                 self.change(name, id, Some(item), undo);
             }
+            Write::Discard { only_buried: true, .. } if state != Some(MessageState::Buried) => {
+                return refuse("a buried one");
+            }
             // Discard.
             _ => {
                 self.change(name, id, None, undo);

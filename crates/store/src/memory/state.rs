@@ -160,7 +160,7 @@ impl State {
             }
             Write::Edit { queue: name, message, .. }
             | Write::Replay { queue: name, message, .. }
-            | Write::Discard { queue: name, message } => {
+            | Write::Discard { queue: name, message, .. } => {
                 self.queues.entry(name.clone()).or_default().operate(name, *message, write, now, undo)?;
             }
         }

@@ -187,7 +187,7 @@ impl<'a> Named<'a> {
             | Write::Bury { receipt, .. } => self.message(receipt.queue(), receipt.message()),
             Write::Edit { queue, message, .. }
             | Write::Replay { queue, message, .. }
-            | Write::Discard { queue, message } => self.message(queue, *message),
+            | Write::Discard { queue, message, .. } => self.message(queue, *message),
             _ => {}
         }
     }

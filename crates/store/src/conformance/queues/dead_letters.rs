@@ -223,7 +223,8 @@ pub async fn a_replay_is_filtered_and_limited(subject: Subject) {
 
 /// Discarded is gone.
 pub async fn a_message_is_discarded(subject: Subject) {
-    let discard = |id| WriteBatch::new().with(Write::Discard { queue: name("q"), message: id });
+    let discard =
+        |message| WriteBatch::new().with(Write::Discard { queue: name("q"), message, only_buried: false });
     let id = subject.enqueue(Message::new("1")).await;
     subject.enqueue(Message::new("2")).await;
     let _ = subject.commit(discard(id)).await.expect("it is ready");
@@ -248,6 +249,27 @@ pub async fn dead_letters_are_discarded_by_a_filter(subject: Subject) {
     assert_eq!(moved.moved, 2);
     let left: Vec<Bytes> = subject.all().await.into_iter().map(|item| item.message.body).collect();
     assert_eq!(left, ["1", "3"]);
+}
+
+/// One that was replayed since somebody looked at it is no dead letter any more: what removes dead letters leaves it alone.
+pub async fn a_message_that_was_replayed_meanwhile_is_not_discarded(subject: Subject) {
+    let id = subject.enqueue(Message::new("1")).await;
+    subject.queue().bury(&subject.take_one().await.receipt, poison()).await.expect("bury");
+    let discard =
+        |message| WriteBatch::new().with(Write::Discard { queue: name("q"), message, only_buried: true });
+    subject.queue().replay(ReplayOptions::default(), |_| true).await.expect("replay");
+    for late in [false, true] {
+        if late {
+            subject.take_one().await;
+            subject.pass(VISIBILITY);
+        }
+        let error = subject.commit(discard(id)).await.expect_err("it lives");
+        assert!(error.is_conflict() && error.to_string().contains("expected a buried one"), "{error}");
+    }
+    let received = subject.take_one().await;
+    subject.queue().bury(&received.receipt, poison()).await.expect("bury");
+    let _ = subject.commit(discard(id)).await.expect("it is a dead letter");
+    assert_eq!(subject.all().await, []);
 }
 
 /// A message that is copied keeps its age, its count, its history and its grave.

@@ -69,7 +69,7 @@ pub async fn a_discarded_message_lets_the_next_go_on(subject: Subject) {
         ids.push(subject.enqueue(Message::new(n.to_string()).order_key("k")).await);
     }
     for id in [ids[1], ids[0]] {
-        let discard = Write::Discard { queue: name("q"), message: id };
+        let discard = Write::Discard { queue: name("q"), message: id, only_buried: false };
         let _ = subject.commit(WriteBatch::new().with(discard)).await.expect("discard");
     }
     assert_eq!(subject.drain().await, ["3", "4"]);

@@ -25,8 +25,7 @@ fn peek_sql(state: Option<MessageState>) -> String {
 
 const TIMED: &str = "SELECT sum(state = 1 AND visible_at > ?2), sum(state = 2 AND visible_at > ?2), min(id) FROM martlet_message \
                      WHERE queue = ?1 AND state IN (1, 2)";
-const FIRST_BLOCKED: &str =
-    "SELECT id FROM martlet_message WHERE queue = ?1 AND state IN (3, 4) AND state = 3 ORDER BY id LIMIT 1";
+const FIRST_BLOCKED: &str = "SELECT id FROM martlet_message WHERE queue = ?1 AND state IN (3, 4) AND state = 3 AND id > 0 ORDER BY id LIMIT 1";
 
 pub(crate) fn peek(
     conn: &Connection,
@@ -147,7 +146,7 @@ mod tests {
         for (sql, index) in [
             (peek_sql(Some(MessageState::Buried)), "martlet_message_aside (queue=? AND state=? AND id>?)"),
             (peek_sql(Some(MessageState::Blocked)), "martlet_message_aside (queue=? AND state=? AND id>?)"),
-            (FIRST_BLOCKED.to_owned(), "martlet_message_aside (queue=? AND state=?)"),
+            (FIRST_BLOCKED.to_owned(), "martlet_message_aside (queue=? AND state=? AND id>?)"),
             (TIMED.to_owned(), "COVERING INDEX martlet_message_timed (queue=?)"),
         ] {
             let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
