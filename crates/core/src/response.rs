@@ -95,12 +95,15 @@ impl Response {
     /// The body decoded as JSON.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`]: the request was applied, but the answer is not what was expected. The error names the path
-    /// of the trouble, never the value.
+    /// [`ErrorKind::Decode`]: the request was applied, but the answer is not what was expected. The error names the place of the
+    /// trouble and a field that is missing, never a value.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.0.body).map_err(|e| {
+            let missing =
+                missing_field(&e.to_string()).map(|name| format!("no field `{name}`, ")).unwrap_or_default();
+            let (line, column) = (e.line(), e.column());
             let message =
-                format!("the body is not the documented JSON (line {}, column {})", e.line(), e.column());
+                format!("the body is not the documented JSON ({missing}line {line}, column {column})");
             self.error(ErrorKind::Decode, message).with_source(Redacted(e.classify()))
         })
     }
@@ -157,6 +160,13 @@ impl Response {
 #[error("JSON {0:?} error")]
 struct Redacted(serde_json::error::Category);
 
+/// The field that serde misses. Its name is the model's own, unlike what its other errors quote.
+fn missing_field(error: &str) -> Option<&str> {
+    let (name, _) = error.strip_prefix("missing field `")?.split_once('`')?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    (name.len() <= 64 && name.bytes().all(plain)).then_some(name)
+}
+
 impl fmt::Debug for Response {
     /// Without headers and body: they may hold personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -166,5 +176,23 @@ impl fmt::Debug for Response {
             .field("body", &format_args!("{} bytes", self.0.body.len()))
             .field("meta", &self.0.meta)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::missing_field;
+
+    #[test]
+    fn only_a_field_that_is_missing_is_named() {
+        assert_eq!(missing_field("missing field `paging.next` at line 1 column 2"), Some("paging.next"));
+        for other in [
+            "invalid type: string \"ada@example.com\", expected u64 at line 1 column 2",
+            "unknown variant `ada@example.com`, expected `a` at line 1 column 2",
+            "missing field `ada@example.com`",
+            "missing field `",
+        ] {
+            assert_eq!(missing_field(other), None, "{other}");
+        }
     }
 }

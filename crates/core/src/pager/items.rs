@@ -32,6 +32,30 @@ use std::task::{Context, Poll, ready};
 ///
 /// Where a platform offers several, take the first one of the table. A list that is read by counting, while items are deleted, skips
 /// some: read it again, or sort it so that changes happen at its end.
+///
+/// # When a next should be there and is not
+///
+/// serde takes a field that is missing for `None`, which ends the list: early and in silence, should the platform rename it. Where the
+/// platform documents that the field is always there (`"next": null` on the last page), tell serde so, and a page without it is an
+/// [`ErrorKind::Decode`](crate::ErrorKind::Decode) that names the field:
+///
+/// ```
+/// # #[derive(serde::Deserialize)] struct Contact {}
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Page {
+///     contacts: Vec<Contact>,
+///     #[serde(deserialize_with = "Option::deserialize")] // `null` ends the list, no field at all does not
+///     next: Option<String>,
+/// }
+/// # let page = |json: &str| serde_json::from_str::<Page>(json);
+/// assert!(page(r#"{"contacts": [], "next": null}"#).is_ok());
+/// assert!(page(r#"{"contacts": []}"#).is_err());
+/// ```
+///
+/// Where it says that only an empty page ends the list, let `read` refuse one that has items and no next, by
+/// [`Response::error`](crate::Response::error).
 #[must_use = "streams do nothing unless polled"]
 pub struct Pager<T> {
     pages: Pages<T>,

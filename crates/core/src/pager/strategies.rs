@@ -85,7 +85,21 @@ impl<T: Send + 'static> Pager<T> {
         C: Fn(Option<&str>) -> Call + Send + Sync + 'static,
         R: Fn(&Response) -> Result<(Vec<T>, Option<String>)> + Send + Sync + 'static,
     {
-        Self::new(client, TokenPaging { operation, filter: filter.into(), call, read })
+        Self::new(
+            client,
+            Strategy {
+                operation,
+                filter: filter.into(),
+                accepts: |at| matches!(at, Position::Token(_)),
+                call: move |at: &Position| {
+                    call(if let Position::Token(token) = at { Some(token) } else { None })
+                },
+                page: move |_: &Position, response: &Response| {
+                    let (items, next) = read(response)?;
+                    Ok(Page::new(items, next.map(Position::Token)))
+                },
+            },
+        )
     }
 
     /// A list that is read by offset, `limit` items at a time. `call` builds the call for an offset and a limit, `read`
@@ -124,7 +138,25 @@ impl<T: Send + 'static> Pager<T> {
         R: Fn(&Response) -> Result<(Vec<T>, E)> + Send + Sync + 'static,
         E: Into<Extent> + 'static,
     {
-        Self::new(client, OffsetPaging { operation, filter: filter.into(), limit: limit.max(1), call, read })
+        let limit = limit.max(1);
+        let offset = |at: &Position| if let Position::Offset(offset) = at { *offset } else { 0 };
+        Self::new(
+            client,
+            Strategy {
+                operation,
+                filter: filter.into(),
+                accepts: |at| matches!(at, Position::Offset(_)),
+                call: move |at: &Position| call(offset(at), limit),
+                page: move |at: &Position, response: &Response| {
+                    let (items, extent) = read(response)?;
+                    let (extent, count) = (extent.into(), count(&items));
+                    // An empty page that is not the last one: behind the places that were asked for.
+                    let next = offset(at).saturating_add(if count > 0 { count } else { limit });
+                    let more = extent.goes_on(next, next.div_ceil(limit), count, limit);
+                    Ok(extent.watch(Page::new(items, more.then_some(Position::Offset(next))), response))
+                },
+            },
+        )
     }
 
     /// A list of numbered pages with `size` items each; `first` is the number of the first one, 0 or 1. `call` builds the call
@@ -167,7 +199,24 @@ impl<T: Send + 'static> Pager<T> {
         E: Into<Extent> + 'static,
     {
         let size = size.max(1);
-        Self::new(client, NumberPaging { operation, filter: filter.into(), first, size, call, read })
+        let number = move |at: &Position| if let Position::Page(number) = at { *number } else { first };
+        Self::new(
+            client,
+            Strategy {
+                operation,
+                filter: filter.into(),
+                accepts: |at| matches!(at, Position::Page(_)),
+                call: move |at: &Position| call(number(at), size),
+                page: move |at: &Position, response: &Response| {
+                    let (items, extent) = read(response)?;
+                    let (extent, count) = (extent.into(), count(&items));
+                    let next = number(at).saturating_add(1);
+                    let pages = next.saturating_sub(first);
+                    let more = extent.goes_on(pages.saturating_mul(size), pages, count, size);
+                    Ok(extent.watch(Page::new(items, more.then_some(Position::Page(next))), response))
+                },
+            },
+        )
     }
 
     /// A list whose pages say in a `Link` header of relation `next` where the next one is
@@ -225,7 +274,23 @@ impl<T: Send + 'static> Pager<T> {
     where
         R: Fn(&Response) -> Result<(Vec<T>, Option<String>)> + Send + Sync + 'static,
     {
-        Self::new(client, UrlPaging { first, filter: filter.into(), read })
+        Self::new(
+            client,
+            Strategy {
+                operation: *first.operation(),
+                filter: filter.into(),
+                accepts: |at| matches!(at, Position::Url(_)),
+                call: move |at: &Position| match at {
+                    Position::Url(url) => first.clone().follow(url),
+                    _ => first.clone(),
+                },
+                page: move |_: &Position, response: &Response| {
+                    let (items, next) = read(response)?;
+                    let next = next.filter(|url| !url.trim().is_empty());
+                    Ok(Page::new(items, next.map(Position::Url)))
+                },
+            },
+        )
     }
 
     /// A list that is read on from the key of the last item seen: `starting_after=cus_17`, or a filter such as `id > 17` with
@@ -269,21 +334,44 @@ impl<T: Send + 'static> Pager<T> {
         R: Fn(&Response) -> Result<(Vec<T>, bool)> + Send + Sync + 'static,
         K: Fn(&T) -> String + Send + Sync + 'static,
     {
-        Self::new(client, KeysetPaging { operation, filter: filter.into(), call, read, key })
+        Self::new(
+            client,
+            Strategy {
+                operation,
+                filter: filter.into(),
+                accepts: |at| matches!(at, Position::Key(_)),
+                call: move |at: &Position| call(if let Position::Key(key) = at { Some(key) } else { None }),
+                page: move |_: &Position, response: &Response| {
+                    let (items, more) = read(response)?;
+                    let next = match (more, items.last()) {
+                        (false, _) => None,
+                        (true, Some(last)) => Some(Position::Key(key(last))),
+                        (true, None) => {
+                            let message = "the cursor does not advance: the page says that there is more, and has no item to go on from";
+                            return Err(response.error(ErrorKind::Decode, message));
+                        }
+                    };
+                    Ok(Page::new(items, next))
+                },
+            },
+        )
     }
 }
 
-struct TokenPaging<C, R> {
+/// A way of paging: which list, and what is asked for and read at a position.
+struct Strategy<C, P> {
     operation: Operation,
     filter: String,
+    /// Whether a position is of its kind.
+    accepts: fn(&Position) -> bool,
     call: C,
-    read: R,
+    page: P,
 }
 
-impl<T, C, R> Paging<T> for TokenPaging<C, R>
+impl<T, C, P> Paging<T> for Strategy<C, P>
 where
-    C: Fn(Option<&str>) -> Call + Send + Sync,
-    R: Fn(&Response) -> Result<(Vec<T>, Option<String>)> + Send + Sync,
+    C: Fn(&Position) -> Call + Send + Sync,
+    P: Fn(&Position, &Response) -> Result<Page<T>> + Send + Sync,
 {
     fn operation(&self) -> &Operation {
         &self.operation
@@ -294,198 +382,18 @@ where
     }
 
     fn accepts(&self, position: &Position) -> bool {
-        matches!(position, Position::Token(_))
+        (self.accepts)(position)
     }
 
     fn call(&self, position: &Position) -> Call {
-        (self.call)(match position {
-            Position::Token(token) => Some(token),
-            _ => None,
-        })
-    }
-
-    fn page(&self, _position: &Position, response: &Response) -> Result<Page<T>> {
-        let (items, next) = (self.read)(response)?;
-        Ok(Page::new(items, next.map(Position::Token)))
-    }
-}
-
-struct OffsetPaging<C, R> {
-    operation: Operation,
-    filter: String,
-    limit: u64,
-    call: C,
-    read: R,
-}
-
-impl<C, R> OffsetPaging<C, R> {
-    const fn offset(position: &Position) -> u64 {
-        if let Position::Offset(offset) = position { *offset } else { 0 }
-    }
-}
-
-impl<T, C, R, E> Paging<T> for OffsetPaging<C, R>
-where
-    C: Fn(u64, u64) -> Call + Send + Sync,
-    R: Fn(&Response) -> Result<(Vec<T>, E)> + Send + Sync,
-    E: Into<Extent>,
-{
-    fn operation(&self) -> &Operation {
-        &self.operation
-    }
-
-    fn filter(&self) -> String {
-        self.filter.clone()
-    }
-
-    fn accepts(&self, position: &Position) -> bool {
-        matches!(position, Position::Offset(_))
-    }
-
-    fn call(&self, position: &Position) -> Call {
-        (self.call)(Self::offset(position), self.limit)
+        (self.call)(position)
     }
 
     fn page(&self, position: &Position, response: &Response) -> Result<Page<T>> {
-        let (items, extent) = (self.read)(response)?;
-        let (extent, count) = (extent.into(), count(&items));
-        // An empty page that is not the last one: behind the places that were asked for.
-        let next = Self::offset(position).saturating_add(if count > 0 { count } else { self.limit });
-        let more = extent.goes_on(next, next.div_ceil(self.limit), count, self.limit);
-        Ok(extent.watch(Page::new(items, more.then_some(Position::Offset(next))), response))
+        (self.page)(position, response)
     }
 }
 
 fn count<T>(items: &[T]) -> u64 {
     u64::try_from(items.len()).unwrap_or(u64::MAX)
-}
-
-struct NumberPaging<C, R> {
-    operation: Operation,
-    filter: String,
-    first: u64,
-    size: u64,
-    call: C,
-    read: R,
-}
-
-impl<C, R> NumberPaging<C, R> {
-    const fn number(&self, position: &Position) -> u64 {
-        if let Position::Page(number) = position { *number } else { self.first }
-    }
-}
-
-impl<T, C, R, E> Paging<T> for NumberPaging<C, R>
-where
-    C: Fn(u64, u64) -> Call + Send + Sync,
-    R: Fn(&Response) -> Result<(Vec<T>, E)> + Send + Sync,
-    E: Into<Extent>,
-{
-    fn operation(&self) -> &Operation {
-        &self.operation
-    }
-
-    fn filter(&self) -> String {
-        self.filter.clone()
-    }
-
-    fn accepts(&self, position: &Position) -> bool {
-        matches!(position, Position::Page(_))
-    }
-
-    fn call(&self, position: &Position) -> Call {
-        (self.call)(self.number(position), self.size)
-    }
-
-    fn page(&self, position: &Position, response: &Response) -> Result<Page<T>> {
-        let (items, extent) = (self.read)(response)?;
-        let (extent, count) = (extent.into(), count(&items));
-        let next = self.number(position).saturating_add(1);
-        let pages = next.saturating_sub(self.first);
-        let more = extent.goes_on(pages.saturating_mul(self.size), pages, count, self.size);
-        Ok(extent.watch(Page::new(items, more.then_some(Position::Page(next))), response))
-    }
-}
-
-struct UrlPaging<R> {
-    first: Call,
-    filter: String,
-    read: R,
-}
-
-impl<T, R> Paging<T> for UrlPaging<R>
-where
-    R: Fn(&Response) -> Result<(Vec<T>, Option<String>)> + Send + Sync,
-{
-    fn operation(&self) -> &Operation {
-        self.first.operation()
-    }
-
-    fn filter(&self) -> String {
-        self.filter.clone()
-    }
-
-    fn accepts(&self, position: &Position) -> bool {
-        matches!(position, Position::Url(_))
-    }
-
-    fn call(&self, position: &Position) -> Call {
-        match position {
-            Position::Url(url) => self.first.clone().follow(url),
-            _ => self.first.clone(),
-        }
-    }
-
-    fn page(&self, _position: &Position, response: &Response) -> Result<Page<T>> {
-        let (items, next) = (self.read)(response)?;
-        let next = next.filter(|url| !url.trim().is_empty());
-        Ok(Page::new(items, next.map(Position::Url)))
-    }
-}
-
-struct KeysetPaging<C, R, K> {
-    operation: Operation,
-    filter: String,
-    call: C,
-    read: R,
-    key: K,
-}
-
-impl<T, C, R, K> Paging<T> for KeysetPaging<C, R, K>
-where
-    C: Fn(Option<&str>) -> Call + Send + Sync,
-    R: Fn(&Response) -> Result<(Vec<T>, bool)> + Send + Sync,
-    K: Fn(&T) -> String + Send + Sync,
-{
-    fn operation(&self) -> &Operation {
-        &self.operation
-    }
-
-    fn filter(&self) -> String {
-        self.filter.clone()
-    }
-
-    fn accepts(&self, position: &Position) -> bool {
-        matches!(position, Position::Key(_))
-    }
-
-    fn call(&self, position: &Position) -> Call {
-        (self.call)(match position {
-            Position::Key(key) => Some(key),
-            _ => None,
-        })
-    }
-
-    fn page(&self, _position: &Position, response: &Response) -> Result<Page<T>> {
-        let (items, more) = (self.read)(response)?;
-        let next = match (more, items.last()) {
-            (false, _) => None,
-            (true, Some(last)) => Some(Position::Key((self.key)(last))),
-            (true, None) => {
-                let message = "the cursor does not advance: the page says that there is more, and has no item to go on from";
-                return Err(response.error(ErrorKind::Decode, message));
-            }
-        };
-        Ok(Page::new(items, next))
-    }
 }

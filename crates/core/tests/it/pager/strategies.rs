@@ -2,7 +2,8 @@
 
 use super::{Items, queries};
 use crate::support::{LIST, World};
-use martlet_core::{Call, Client, Extent, Pager, Response, Result};
+use martlet_core::{Call, Client, ErrorKind, Extent, Pager, Response, Result};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -166,4 +167,52 @@ async fn a_keyset_goes_on_behind_the_last_item() {
     assert_eq!(queries(&world), ["", "after_id=9", "after_id=12"]);
     let (_world, client) = answering(&[json!({ "items": [], "more": false })]);
     assert!(by_key(&client).collect().await.unwrap().is_empty());
+}
+
+/// Its platform documents `"next": null` for the last page.
+#[derive(Deserialize)]
+struct Nullable {
+    items: Items,
+    #[serde(deserialize_with = "Option::deserialize")]
+    next: Option<String>,
+}
+
+fn nullable(response: &Response) -> Result<(Items, Option<String>)> {
+    response.json().map(|page: Nullable| (page.items, page.next))
+}
+
+/// Its platform documents that only an empty page ends the list.
+fn until_empty(response: &Response) -> Result<(Items, Option<String>)> {
+    let body: Value = response.json()?;
+    match (items(&body), body["next"].as_str().map(str::to_owned)) {
+        (items, None) if !items.is_empty() => Err(response.error(ErrorKind::Decode, "items and no next")),
+        page => Ok(page),
+    }
+}
+
+#[tokio::test]
+async fn a_next_that_is_documented_to_be_there_and_is_not_is_an_error_and_not_the_end() {
+    type Read = fn(&Response) -> Result<(Items, Option<String>)>;
+    let first = json!({ "items": [1, 2], "next": "a" });
+    let renamed = json!({ "items": [3, 4], "next_token": "b" });
+    let ways: [(Read, Value, &str); 2] = [
+        (nullable, json!({ "items": [3], "next": null }), "no field `next`"),
+        (until_empty, json!({ "items": [], "next": null }), "items and no next"),
+    ];
+    for (read, last, told) in ways {
+        let list = |client: &Client| {
+            let call = |after: Option<&str>| Call::new(LIST).query_opt("after", after);
+            Pager::token(Arc::new(client.clone()), LIST, "", call, read)
+        };
+        let (_world, client) = answering(&[first.clone(), last]);
+        list(&client).collect().await.unwrap();
+
+        let (_world, client) = answering(&[first.clone(), renamed.clone()]);
+        let mut pager = list(&client);
+        assert_eq!((pager.try_next().await.unwrap(), pager.try_next().await.unwrap()), (Some(1), Some(2)));
+        let error = pager.try_next().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Decode);
+        assert!(error.to_string().contains(told), "{error}");
+        assert!(pager.cursor().is_some(), "it can be read on when it is mended");
+    }
 }
