@@ -179,6 +179,28 @@ async fn who_waits_behind_a_pooler_finds_the_message_all_the_same() {
     drop_schema(&url, &schema).await;
 }
 
+/// A transaction that stays open keeps every message that is done in the indexes; the book has a query that finds it.
+#[tokio::test]
+async fn the_query_of_the_book_finds_a_transaction_that_stays_open() {
+    let Some(url) = crate::url() else { return };
+    let book = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/running-in-production.md");
+    let book = std::fs::read_to_string(book).unwrap();
+    let query = book.split("```sql\n").nth(1).unwrap().split("```").next().unwrap();
+    let name = crate::schema("forgotten");
+    let forgotten = client(&format!("{url}?application_name={name}")).await;
+    forgotten.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+    let found = async || {
+        let rows = client(&url).await.query(query, &[]).await.unwrap();
+        rows.iter().any(|row| row.get::<_, String>(1) == name)
+    };
+    // Others are older at first, and it shows ten.
+    while !found().await {
+        Clock::system().sleep(Duration::from_millis(20)).await;
+    }
+    forgotten.batch_execute("COMMIT").await.unwrap();
+    assert!(!found().await);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_are_cut_are_made_anew() {
     let Some(url) = crate::url() else { return };
