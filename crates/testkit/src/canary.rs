@@ -86,6 +86,32 @@ impl Canary {
         }
     }
 
+    /// Puts it into each of `urls` in place of `{}`, opens them, and looks for it in the builder and in what comes of it: an error,
+    /// or what was opened. Each URL comes with the words that tell it from the others.
+    ///
+    /// # Panics
+    /// When it is there: this is an assertion. Also when a URL has no place for it.
+    pub async fn absent_from_opening<B, T, E>(
+        &self,
+        urls: &[(&str, &str)],
+        builder: impl Fn(&str) -> B,
+        open: impl AsyncFn(B) -> Result<T, E>,
+    ) where
+        B: fmt::Debug,
+        T: fmt::Debug,
+        E: Error + 'static,
+    {
+        for (what, url) in urls {
+            assert!(url.contains("{}"), "the URL of {what} has no `{{}}` for the secret");
+            let builder = builder(&url.replace("{}", &self.text));
+            self.absent_from_debug(&format!("a builder with {what}"), &builder);
+            match open(builder).await {
+                Ok(opened) => self.absent_from_debug(&format!("what was opened with {what}"), &opened),
+                Err(error) => self.absent_from_error(&format!("the error of {what}"), &error),
+            }
+        }
+    }
+
     fn name(&self) -> &str {
         self.text.split('-').nth(1).unwrap_or_default()
     }
@@ -112,6 +138,32 @@ mod tests {
         assert!(canary.is_in("dXNlcjpjNG40cnktdG9rZW4tcTdYdjJMbTk="), "of user:..");
         assert!(!canary.is_in("c4n4ry-other"));
         canary.absent_from_debug("itself", &canary);
+    }
+
+    fn refused(words: &str) -> TransportError {
+        TransportError::new(TransportErrorKind::Connect, Delivery::NotSent, words.to_owned())
+    }
+
+    #[tokio::test]
+    async fn whether_a_url_with_it_opens_or_not_it_is_looked_for() {
+        let urls = [("a host", "db://me:{}@host"), ("no host", "db://me:{}@")];
+        let open = async |works: bool| if works { Ok("opened") } else { Err(refused("no host")) };
+        Canary::new("password").absent_from_opening(&urls, |url| url.ends_with("host"), open).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "the secret password is in the text of the error of a host")]
+    async fn a_url_that_an_error_quotes_is_found() {
+        /// Its `Debug` tells nothing.
+        struct Builder(String);
+        impl fmt::Debug for Builder {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("Builder")
+            }
+        }
+        let open = async |builder: Builder| Err::<(), _>(refused(&builder.0));
+        let urls = [("a host", "db://me:{}@host")];
+        Canary::new("password").absent_from_opening(&urls, |url| Builder(url.to_owned()), open).await;
     }
 
     #[test]
