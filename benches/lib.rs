@@ -5,6 +5,7 @@
 
 use std::hint::black_box;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
@@ -133,7 +134,23 @@ pub fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// For a server that is a process of its own: tells its port to the process that started it, on stdout, and ends with that one,
+/// Starts this program once more, as the server of a bench, which [serves its parent](serve_parent): with an environment variable that
+/// says so, and arguments. Gives the process and its port.
+///
+/// # Errors
+/// When the process does not start, or does not tell a port.
+pub fn start_server(role: (&str, &str), args: &[&str]) -> std::io::Result<(Child, u16)> {
+    use std::io::{BufRead as _, BufReader, Error};
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(args).env(role.0, role.1).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut server = command.spawn()?;
+    let stdout = server.stdout.take().ok_or_else(|| Error::other("the server has no stdout"))?;
+    let mut port = String::new();
+    BufReader::new(stdout).read_line(&mut port)?;
+    Ok((server, port.trim().parse().map_err(Error::other)?))
+}
+
+/// For such a server, a process of its own: tells its port to the process that started it, on stdout, and ends with that one,
 /// when stdin is closed.
 ///
 /// # Errors

@@ -6,14 +6,12 @@
 mod server;
 mod subjects;
 
-use martlet_benches::Report;
+use martlet_benches::{Report, start_server};
 use martlet_core::base::Clock;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::Pid;
 use std::error::Error;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use subjects::Subject;
 use tokio::runtime::Runtime;
@@ -34,7 +32,7 @@ fn main() -> Outcome {
         pin(0)?;
         return Ok(server::run()?);
     }
-    let (_server, port) = start_server()?;
+    let (_server, port) = start_server((SERVE, "1"), &[])?;
     pin(1)?;
     // One thread: all that the client does, it does on its core.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -137,16 +135,4 @@ fn pin(core: usize) -> Outcome {
     let mut cores = CpuSet::new();
     cores.set(core)?;
     sched_setaffinity(Pid::from_raw(0), &cores).map_err(|e| format!("core {core}: {e}").into())
-}
-
-/// This program again, as the server: it ends when its stdin is closed, with this process at the latest.
-fn start_server() -> Outcome<(Child, u16)> {
-    let mut server = Command::new(std::env::current_exe()?)
-        .env(SERVE, "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut port = String::new();
-    BufReader::new(server.stdout.take().ok_or("the server has no stdout")?).read_line(&mut port)?;
-    Ok((server, port.trim().parse()?))
 }

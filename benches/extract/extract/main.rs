@@ -9,7 +9,7 @@
 mod martlet;
 mod server;
 
-use martlet_benches::Report;
+use martlet_benches::{Report, start_server};
 use martlet_core::base::Clock;
 use serde::Deserialize;
 use std::error::Error;
@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -48,7 +48,7 @@ fn number(variable: &str, default: u64) -> Outcome<u64> {
 fn measure() -> Outcome {
     let records = number("MARTLET_EXTRACT_RECORDS", 200_000)?;
     let rounds = number("MARTLET_EXTRACT_ROUNDS", 3)?;
-    let (server, port) = start_server(records)?;
+    let (server, port) = start_server((ROLE, "serve"), &[&records.to_string()])?;
     let url = format!("http://127.0.0.1:{port}");
     let mut report = Report::new("extract");
     for home in HOMES {
@@ -157,17 +157,4 @@ fn lines(folder: &Path) -> Outcome<u64> {
         }
     }
     Ok(u64::try_from(seen.len())?)
-}
-
-/// This program again, as the API: it ends when its stdin is closed, with this process at the latest.
-fn start_server(records: u64) -> Outcome<(Child, u16)> {
-    let mut server = Command::new(std::env::current_exe()?)
-        .arg(records.to_string())
-        .env(ROLE, "serve")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut port = String::new();
-    BufReader::new(server.stdout.take().ok_or("the server has no stdout")?).read_line(&mut port)?;
-    Ok((server, port.trim().parse()?))
 }
