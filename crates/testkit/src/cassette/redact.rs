@@ -37,9 +37,10 @@ const TELLING: [&str; 13] = [
 const NAMES: [&str; 6] = ["sig", "auth", "jwt", "session", "sessionid", "otp"];
 
 /// Ends of names that only sound so.
-const HARMLESS: [&str; 7] = [
+const HARMLESS: [&str; 8] = [
     "tokentype",
     "tokentypehint",
+    "tokenuse",
     "pagetoken",
     "nexttoken",
     "synctoken",
@@ -522,7 +523,7 @@ mod tests {
         for name in ["access_token", "refreshToken", "X-Api-Key", "client-secret", "Set-Cookie", "sig"] {
             assert!(rules.is_secret(name, Place::Header), "{name}");
         }
-        for name in ["token_type", "nextPageToken", "content-type", "email", "design"] {
+        for name in ["token_type", "token_use", "nextPageToken", "content-type", "email", "design"] {
             assert!(!rules.is_secret(name, Place::Json), "{name}");
         }
         assert!(rules.is_secret("key", Place::Query) && !rules.is_secret("key", Place::Json));
