@@ -367,7 +367,7 @@ async fn refreshed(
     store: &Arc<SqliteStore>,
 ) -> Result<impl CredentialSource + use<>, Failure> {
     let (client_id, client_secret) = simulators::HUBSPOT_CLIENT;
-    let config = OAuth2Config::builder(format!("{}/oauth/v1/token", url.trim_end_matches('/')), client_id)
+    let config = OAuth2Config::builder(format!("{}/oauth/v3/token", url.trim_end_matches('/')), client_id)
         .client_secret(client_secret)
         .auth_style(AuthStyle::RequestBody)
         .build()

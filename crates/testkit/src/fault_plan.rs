@@ -288,17 +288,10 @@ fn fingerprint(request: &SimRequest) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
-    use http::{HeaderMap, Method};
+    use http::Method;
 
     fn request(n: u64) -> SimRequest {
-        SimRequest {
-            method: Method::GET,
-            path: "/things".into(),
-            query: vec![("after".into(), n.to_string())],
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-        }
+        SimRequest::new(Method::GET, &format!("/things?after={n}"))
     }
 
     fn carried_out(plan: &FaultPlan, requests: impl IntoIterator<Item = u64>) -> Vec<(usize, FaultKind)> {

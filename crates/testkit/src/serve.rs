@@ -119,14 +119,8 @@ async fn respond(
 ) -> Result<http::Response<ReplyBody>, Fault> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Fault)?.to_bytes();
-    let query = head.uri.query().unwrap_or("").as_bytes();
-    let request = SimRequest {
-        path: head.uri.path().to_owned(),
-        query: url::form_urlencoded::parse(query).into_owned().collect(),
-        method: head.method,
-        headers: head.headers,
-        body,
-    };
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let request = SimRequest { headers: head.headers, body, ..SimRequest::new(head.method, target) };
     let SimReply { status, headers, body, fault, .. } = host.answer(&request).await;
     let cut = match fault {
         None => None,

@@ -50,6 +50,35 @@ pub struct SimRequest {
 }
 
 impl SimRequest {
+    /// One without headers and body, for tests of a simulator by itself. `target` is the path and, behind a `?`, the query, both
+    /// percent-encoded.
+    #[must_use]
+    pub fn new(method: Method, target: &str) -> Self {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Self {
+            method,
+            path: path.to_owned(),
+            query: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        let value = HeaderValue::try_from(value.to_string()).expect("a test's own headers are valid");
+        self.headers.insert(HeaderName::from_static(name), value);
+        self
+    }
+
+    /// With a body.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
     /// The first value of a query parameter.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&str> {

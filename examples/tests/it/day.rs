@@ -62,7 +62,7 @@ impl Day {
             ..MailchimpOptions::default()
         }));
         let transport: Arc<dyn Transport> = Arc::new(SimTransport::new(hubspot_sim.clone(), clock.clone()));
-        let config = OAuth2Config::builder("https://api.hubapi.com/oauth/v1/token", "id")
+        let config = OAuth2Config::builder("https://api.hubapi.com/oauth/v3/token", "id")
             .client_secret("secret")
             .auth_style(AuthStyle::RequestBody)
             .build()

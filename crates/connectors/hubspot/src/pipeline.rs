@@ -39,7 +39,8 @@ pub struct ContactSource {
 }
 
 impl ContactSource {
-    /// Reads these properties of the account's contacts, by internal name.
+    /// Reads these properties of the account's contacts, by internal name. All names together should stay under 15,000 characters: on
+    /// a full run they travel in the URL.
     #[must_use]
     pub fn new(hubspot: HubSpot, properties: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let properties = properties.into_iter().map(Into::into).collect();

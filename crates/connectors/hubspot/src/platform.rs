@@ -25,6 +25,10 @@ const MAX_ENVELOPE: usize = 16 << 10;
 pub struct HubSpotPlatform(Descriptor);
 
 impl HubSpotPlatform {
+    /// Where a public app refreshes its tokens, for [`OAuth2Config`](https://docs.rs/martlet-auth). Version 1 of it, which older
+    /// programs use, **will be removed on 2027-02-16**.
+    pub const TOKEN_URL: &'static str = "https://api.hubapi.com/oauth/v3/token";
+
     /// The facts, with the limits of [`HubSpotPlan::Free`].
     #[must_use]
     pub fn new() -> Self {

@@ -9,7 +9,8 @@
 //! * `GET /crm/v3/owners`, `POST /crm/v4/associations/{from}/{to}/batch/read`, `POST /crm/v3/lists/search`,
 //!   `GET /crm/v3/lists/{id}`, `GET /crm/v3/lists/{id}/memberships`, `PUT /crm/v3/lists/{id}/memberships/{add|remove}`,
 //!   `GET|POST /communication-preferences/v4/statuses/{email}`, `POST /events/v3/send`, `POST /events/v3/send/batch`.
-//! * `POST /oauth/v1/token` and `/oauth/v3/token`, when [`SimOptions::oauth`] is set: the refresh-token grant, outside the limits.
+//! * `POST /oauth/v3/token` and `/oauth/2026-03/token`, until 2027-02-16 also `/oauth/v1/token`, when [`SimOptions::oauth`] is set: the
+//!   refresh-token grant, outside the limits.
 //! * `GET /_sim/stats`: what it counted, as JSON ([`SimStats`]), without a token and outside every limit.
 //! * `POST /_sim/{edit|delete|merge|touch}?contacts=5`, `POST /_sim/{revoke|repair|spend-day}`: what the methods of
 //!   [`HubSpotSim`] with these names do.
@@ -111,6 +112,9 @@ const DAY: i64 = 86_400;
 /// Under these keys its own state is stored; contacts have their ids.
 const WORLD: &str = "world";
 const GRANT: &str = "oauth";
+
+/// 2027-02-16, when HubSpot removes version 1 of the token endpoint.
+const OAUTH_V1_ENDS: Timestamp = Timestamp::from_secs(1_802_736_000);
 const ACCOUNT: &str = "account";
 
 impl HubSpotSim {
@@ -247,10 +251,14 @@ impl HubSpotSim {
                 state.between_runs(millis(now.wall - before));
             }
         }
-        if let (["oauth", "v1" | "v3", "token"], Some(oauth)) = (parts, &options.oauth)
+        if let (["oauth", version, "token"], Some(oauth)) = (parts, &options.oauth)
             && request.method == Method::POST
         {
-            return state.token(oauth, request, now, &correlation);
+            return match *version {
+                "v3" | "2026-03" => state.token(oauth, request, now, &correlation),
+                "v1" if now.wall < OAUTH_V1_ENDS => state.token(oauth, request, now, &correlation),
+                _ => Failure::not_found().reply(&correlation),
+            };
         }
         let issued = match self.access(state, request, now) {
             Ok(issued) => issued,

@@ -121,7 +121,8 @@ impl MailchimpBuilder {
         self
     }
 
-    /// An OAuth access token, and the data centre that `https://login.mailchimp.com/oauth2/metadata` names for it (`dc`).
+    /// An OAuth access token, and the data centre that `https://login.mailchimp.com/oauth2/metadata` names for it (`dc`). That endpoint
+    /// answers 200 to a bad token too, with an `error` and without a `dc`. Tokens do not end by themselves (unconfirmed).
     pub fn access_token(mut self, token: impl Into<Secret>, data_center: impl Into<String>) -> Self {
         self.auth = Some(Auth::Token { token: token.into(), data_center: data_center.into() });
         self

@@ -117,19 +117,32 @@ impl Setup {
 
 const SECRET: &str = "c4n4ry5ecret0123456789abcdef";
 
-/// Keeps what the signals print.
+/// Keeps what the signals print, and what they tell of quotas.
 #[derive(Debug, Default)]
-struct Signals(Mutex<String>);
+struct Signals {
+    text: Mutex<String>,
+    /// Bucket and window.
+    unmatched: Mutex<Vec<(String, String)>>,
+}
 
 impl Signals {
     fn text(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The windows, by bucket and name, that were told of and nobody counts.
+    fn unmatched(&self) -> Vec<(String, String)> {
+        self.unmatched.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Observer for Signals {
     fn observe(&self, signal: &Signal<'_>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_str(&format!("{signal:?}\n"));
+        if let Signal::QuotaUnmatched { bucket, window, .. } = signal {
+            let mut unmatched = self.unmatched.lock().unwrap_or_else(PoisonError::into_inner);
+            unmatched.push(((*bucket).to_owned(), (*window).to_owned()));
+        }
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).push_str(&format!("{signal:?}\n"));
     }
 }
 
@@ -237,6 +250,8 @@ pub struct Subject<C> {
     samples: Vec<Sample<C>>,
     failures: Vec<Failure>,
     lists: Vec<List<C>>,
+    quota_headers: Vec<(&'static str, &'static str)>,
+    uncounted: Vec<&'static str>,
 }
 
 impl<C: Tested> Subject<C> {
@@ -255,6 +270,8 @@ impl<C: Tested> Subject<C> {
             samples: Vec::new(),
             failures: Vec::new(),
             lists: Vec::new(),
+            quota_headers: Vec::new(),
+            uncounted: Vec::new(),
         }
     }
 
@@ -286,6 +303,22 @@ impl<C: Tested> Subject<C> {
     /// A failure in the platform's own words (`json!(null)`: an empty body), and what it is to be taken for.
     pub fn failure(mut self, status: u16, body: Value, kind: ErrorKind) -> Self {
         self.failures.push(Failure { status, body, kind });
+        self
+    }
+
+    /// A header by which the platform tells what is left of a quota, as its documentation shows it. Needed only where the platform's
+    /// own names stand in it ([`Dialect::RateLimit`](martlet_core::quota_headers::Dialect::RateLimit)), or where
+    /// [`Platform::quota`](martlet_core::Platform::quota) reads it: the suite writes the other
+    /// [dialects](martlet_core::quota_headers::Dialect) by itself.
+    pub fn quota_header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.quota_headers.push((name, value));
+        self
+    }
+
+    /// A window of which the platform tells what is left, and which no limit counts on purpose: a day's quota, say, that is left to the
+    /// platform.
+    pub fn uncounted(mut self, window: &'static str) -> Self {
+        self.uncounted.push(window);
         self
     }
 
@@ -393,6 +426,7 @@ macro_rules! connector_conformance {
             what_is_new_in_answers_does_no_harm,
             fifty_calls_renew_a_refused_token_once,
             no_quota_is_exceeded,
+            no_quota_that_is_told_goes_uncounted,
             no_more_requests_are_under_way_than_allowed,
             a_dropped_call_leaks_nothing,
         }

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue};
 use martlet_base::Clock;
+use martlet_core::quota_headers::Dialect;
 use martlet_core::resilience::RetryPolicy;
 use martlet_core::{
     ApiClient, Call, Client, Credential, CredentialSource, Descriptor, ErrorKind, Idempotency,
@@ -80,6 +81,8 @@ enum Flaw {
     LenientPage,
     /// Waits by the system's clock.
     OwnClock,
+    /// Names its windows other than what its platform tells of them.
+    OwnNames,
     /// Sends its signals nowhere.
     Unobserved,
     /// Sleeps in real time before it calls.
@@ -203,6 +206,11 @@ impl Acme {
                     .window("secondly", 20, Duration::from_secs(1))
                     .concurrency(4),
             );
+        let dialect = match flaw {
+            Flaw::OwnNames => Dialect::Pipedrive,
+            _ => Dialect::RateLimit,
+        };
+        facts = facts.quota_headers(dialect);
         if flaw != Flaw::NoLimit {
             facts = facts.limit(LimitSpec::new("reads").window("reads", 5, Duration::from_secs(2)));
         }
@@ -341,6 +349,9 @@ fn subject(flaw: Flaw) -> Subject<Acme> {
         .sample(MAIL, 202, json!(null), Acme::mail)
         .failure(422, json!({ "code": "already_paid" }), ErrorKind::Conflict)
         .failure(500, json!(null), ErrorKind::Server)
+        .quota_header("ratelimit", "\"secondly\";r=19, \"yearly\";r=7")
+        .quota_header("ratelimit-policy", "\"secondly\";q=20;w=1")
+        .uncounted("yearly")
         .token_list(LIST, Acme::list, page)
         .list(SEARCH, Acme::search, page)
 }
@@ -360,6 +371,8 @@ fn keyed() -> Subject<Acme> {
     })
     .sample(GET, 200, json!({ "id": 7 }), |acme| acme.get(7))
     .failure(404, json!(null), ErrorKind::NotFound)
+    .quota_header("ratelimit", "\"reads\";r=4")
+    .quota_header("ratelimit-policy", "\"reads\";q=5;w=2")
 }
 
 mod with_a_key {
@@ -409,6 +422,7 @@ found! {
     a_cursor_that_fits_nowhere_is_found: OddFilter, a_cursor_of_another_list_is_refused, "refuses its own cursor";
     a_list_that_stands_still_is_found: NoOffset, a_list_that_repeats_itself_ends, "asks for the same page again and again";
     a_page_that_lost_its_next_is_found: LenientPage, a_page_without_its_next_is_no_end, "things.list takes a page without next for the last one, but the last one has it too";
+    a_window_that_nobody_counts_is_found: OwnNames, no_quota_that_is_told_goes_uncounted, "window \"burst\", and no limit counts it";
     a_client_without_the_clock_is_found: OwnClock, a_pause_that_is_asked_for_is_kept, "add .clock(setup.clock())";
     a_client_without_the_observer_is_found: Unobserved, no_secret_is_printed, "add .observer(setup.observer())";
     a_client_that_sleeps_in_real_time_is_found: Sleeps, samples_make_one_request_and_read_its_answer, "something waits by another clock";

@@ -18,10 +18,13 @@ pub struct Lists {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Search<'a> {
     query: &'a str,
     count: u64,
     offset: u64,
+    /// None. HubSpot's description of the API requires the member (unconfirmed).
+    additional_properties: [&'a str; 0],
 }
 
 #[derive(Deserialize)]
@@ -50,8 +53,10 @@ impl Lists {
     pub fn search(&self, query: impl Into<String>) -> Pager<List> {
         let query = query.into();
         let filter = format!("query={query}");
-        let call =
-            move |offset, count| Call::new(operations::SEARCH).json(&Search { query: &query, count, offset });
+        let call = move |offset, count| {
+            let search = Search { query: &query, count, offset, additional_properties: [] };
+            Call::new(operations::SEARCH).json(&search)
+        };
         let read = |response: &Response| {
             let found: Found = response.json()?;
             Ok((found.lists, Extent::Items(found.total)))

@@ -241,7 +241,8 @@ pub struct GetObject<T> {
 }
 
 impl<T: ObjectType> GetObject<T> {
-    /// The properties to read, by internal name; HubSpot's choice unless said (of contacts, six).
+    /// The properties to read, by internal name; HubSpot's choice unless said (of contacts, six). All names together should stay under
+    /// 15,000 characters: they travel in the URL. [`Objects::batch_read`] takes more.
     pub fn properties(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         self.properties = join(names);
         self

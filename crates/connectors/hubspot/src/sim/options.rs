@@ -126,7 +126,7 @@ pub fn default_faults(seed: u64, contacts: u64) -> FaultPlan {
     FaultPlan::none().spread(seed, "list", contacts.div_ceil(100).min(90), &list)
 }
 
-/// An OAuth app and the one account that granted it access: what `POST /oauth/v1/token` and `/oauth/v3/token` answer to.
+/// An OAuth app and the one account that granted it access: what the token endpoints answer to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SimOAuth {
     /// The app's id.

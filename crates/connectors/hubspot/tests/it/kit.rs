@@ -49,17 +49,9 @@ pub(crate) fn raw_reply(
     token: &str,
     now: Moment,
 ) -> SimReply {
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let mut headers = http::HeaderMap::new();
-    headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
-    let request = SimRequest {
-        method: method.parse().unwrap(),
-        path: path.to_owned(),
-        query: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        headers,
-        body: serde_json::to_vec(body).unwrap().into(),
-    };
+    let request = SimRequest::new(method.parse().unwrap(), path)
+        .with_header("authorization", format!("Bearer {token}"))
+        .with_body(body.to_string());
     let wall = Timestamp::from_secs(1_767_225_600) + now.since(Moment::ZERO);
     sim.handle(&request, SimTime { moment: now, wall })
 }

@@ -63,7 +63,7 @@ async fn session(transport: Arc<dyn Transport>, url: &str, secrets: &[Canary; 2]
     let cells = Cells::new(Arc::new(MemoryStore::new(clock)), "t/");
     let tokens = TokenStore::new(cells, "hubspot").unwrap();
     tokens.seed(&Tokens::from_refresh_token(secrets[1].text())).await.unwrap();
-    let config = OAuth2Config::builder(format!("{url}/oauth/v1/token"), "app")
+    let config = OAuth2Config::builder(format!("{url}/oauth/v3/token"), "app")
         .client_secret(secrets[0].text())
         .auth_style(AuthStyle::RequestBody)
         .build()

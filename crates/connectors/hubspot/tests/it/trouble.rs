@@ -1,13 +1,12 @@
 //! The trouble that the simulator makes, kind by kind, and a client that gets through all of it.
 
 use crate::kit::{World, raw_reply};
-use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::Method;
 use martlet_auth::{AuthStyle, OAuth2, OAuth2Config, TokenStore, Tokens};
 use martlet_base::{ManualClock, Moment, Timestamp};
 use martlet_core::{ErrorKind, Transport};
 use martlet_hubspot::sim::{HubSpotSim, SimOAuth, SimOptions, default_faults, seed_contact};
-use martlet_hubspot::{HubSpot, operations};
+use martlet_hubspot::{HubSpot, HubSpotPlatform, operations};
 use martlet_store::{Cells, MemoryStore};
 use martlet_testkit::{
     FaultKind, FaultPlan, SimReply, SimRequest, SimTime, SimTransport, Simulator, WireFault,
@@ -58,13 +57,7 @@ fn refresh(sim: &HubSpotSim, version: &str, token: &str, seconds: u64) -> SimRep
 }
 
 fn token_request(sim: &HubSpotSim, version: &str, body: String, seconds: u64) -> SimReply {
-    let request = SimRequest {
-        method: Method::POST,
-        path: format!("/oauth/{version}/token"),
-        query: Vec::new(),
-        headers: HeaderMap::new(),
-        body: Bytes::from(body),
-    };
+    let request = SimRequest::new(Method::POST, &format!("/oauth/{version}/token")).with_body(body);
     sim.handle(&request, SimTime { moment: at(seconds), wall: wall(seconds) })
 }
 
@@ -96,7 +89,7 @@ async fn read_all(contacts: u64, seed: u64) -> (Duration, martlet_hubspot::sim::
     let tokens =
         TokenStore::new(Cells::new(Arc::new(MemoryStore::new(clock.clock())), "t/"), "hubspot").unwrap();
     tokens.seed(&Tokens::from_refresh_token("refresh-0")).await.unwrap();
-    let config = OAuth2Config::builder("https://api.hubapi.com/oauth/v1/token", "app")
+    let config = OAuth2Config::builder(HubSpotPlatform::TOKEN_URL, "app")
         .client_secret("app-secret")
         .auth_style(AuthStyle::RequestBody)
         .build()
@@ -291,6 +284,18 @@ fn a_rotated_refresh_token_is_good_once_also_after_a_restart() {
         assert_eq!(status_with(sim, &access_token(&first), 1).0, 200);
         access_token(&refresh(sim, "v1", &rotated, 2));
     }
+}
+
+#[test]
+fn the_first_version_of_the_token_endpoint_ends_on_its_day() {
+    let sim = sim(|o| o.oauth = Some(oauth()));
+    let last_day = u64::try_from(1_802_736_000 - NEW_YEAR).unwrap();
+    for version in ["v1", "v3", "2026-03"] {
+        access_token(&refresh(&sim, version, "refresh-0", last_day - 1));
+    }
+    assert_eq!(refresh(&sim, "v1", "refresh-0", last_day).status, 404);
+    access_token(&refresh(&sim, "v3", "refresh-0", last_day));
+    access_token(&refresh(&sim, "2026-03", "refresh-0", last_day));
 }
 
 #[test]

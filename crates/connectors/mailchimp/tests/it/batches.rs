@@ -1,9 +1,9 @@
-use crate::support::{KEY, LIST, client_of};
+use crate::support::{KEY, LIST, client_of, time};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Method};
-use martlet_base::{Delivery, ManualClock, Moment, Timestamp};
+use http::Method;
+use martlet_base::{Delivery, ManualClock, Timestamp};
 use martlet_core::{BulkOutcome, Error, ErrorKind, TransportErrorKind};
 use martlet_mailchimp::sim::{MailchimpSim, SimOptions};
 use martlet_mailchimp::{
@@ -11,7 +11,7 @@ use martlet_mailchimp::{
     MemberUpsert, TagChanges, operations,
 };
 use martlet_store::MemoryStore;
-use martlet_testkit::{ScriptedTransport, SimReply, SimRequest, SimTime, SimTransport, Simulator as _};
+use martlet_testkit::{ScriptedTransport, SimReply, SimRequest, SimTransport, Simulator as _};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -370,19 +370,14 @@ async fn a_batch_outlives_a_restart_of_the_simulator() {
 
 fn ask(sim: &MailchimpSim, method: Method, url: &str, body: &Value, key: bool) -> SimReply {
     let url = Url::parse(url).unwrap();
-    let mut headers = HeaderMap::new();
-    headers.insert("host", HeaderValue::try_from(url.authority()).unwrap());
-    if key {
-        headers.insert("authorization", HeaderValue::try_from(format!("Bearer {KEY}")).unwrap());
-    }
-    let request = SimRequest {
-        method,
-        path: url.path().to_owned(),
-        query: url.query_pairs().into_owned().collect(),
-        headers,
-        body: serde_json::to_vec(body).unwrap().into(),
-    };
-    sim.handle(&request, SimTime { moment: Moment::ZERO, wall: Timestamp::from_secs(1_700_000_000) })
+    let target = &url[url::Position::BeforePath..];
+    let request =
+        SimRequest::new(method, target).with_header("host", url.authority()).with_body(body.to_string());
+    let authorization = format!("Bearer {KEY}");
+    sim.handle(
+        &if key { request.with_header("authorization", authorization) } else { request },
+        time(Duration::ZERO),
+    )
 }
 
 #[test]

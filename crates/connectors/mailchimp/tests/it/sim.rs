@@ -1,34 +1,14 @@
-use crate::support::{KEY, LIST, client_of, simulated};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method};
-use martlet_base::{ManualClock, Moment, Timestamp};
+use crate::support::{KEY, LIST, ask, body, client_of, simulated, time};
+use http::Method;
+use martlet_base::ManualClock;
 use martlet_core::LimitSpec;
 use martlet_mailchimp::sim::{MailchimpSim, SeedMember, SimOptions};
 use martlet_mailchimp::{Mailchimp, MemberStatus, MemberUpsert, MergeFieldType};
 use martlet_store::MemoryStore;
-use martlet_testkit::{SimReply, SimRequest, SimTime, SimTransport, Simulator as _};
+use martlet_testkit::{SimReply, SimRequest, SimTransport, Simulator as _};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-
-fn ask(sim: &MailchimpSim, method: Method, path: &str, body: &Value) -> SimReply {
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let mut headers = HeaderMap::new();
-    headers.insert("authorization", HeaderValue::try_from(format!("Bearer {KEY}")).unwrap());
-    let request = SimRequest {
-        method,
-        path: format!("/3.0{path}"),
-        query: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        headers,
-        body: Bytes::from(serde_json::to_vec(body).unwrap()),
-    };
-    sim.handle(&request, SimTime { moment: Moment::ZERO, wall: Timestamp::from_secs(1_700_000_000) })
-}
-
-fn body(reply: &SimReply) -> Value {
-    serde_json::from_slice(&reply.body).unwrap()
-}
 
 #[test]
 fn pages_have_ten_items_unless_said_and_a_thousand_at_most() {
@@ -178,14 +158,7 @@ async fn its_figures_are_open_to_all() {
     let (sim, _) = simulated(vec![SeedMember::new("a@example.org", MemberStatus::Cleaned)]);
     let mailchimp = client_of(&sim, &ManualClock::new());
     mailchimp.check().await.unwrap();
-    let request = SimRequest {
-        method: Method::GET,
-        path: "/_sim/stats".into(),
-        query: vec![],
-        headers: HeaderMap::new(),
-        body: Bytes::new(),
-    };
-    let reply = sim.handle(&request, SimTime { moment: Moment::ZERO, wall: Timestamp::UNIX_EPOCH });
+    let reply = sim.handle(&SimRequest::new(Method::GET, "/_sim/stats"), time(Duration::ZERO));
     let expected = json!({ "requests": 1, "violations": 0, "leaked": 0, "resubscribed": 0, "members": 1, "subscribed": 0,
                            "unsubscribed": 0, "cleaned": 1, "archived": 0, "rewrites": 0, "repeats": 0,
                            "duplicates": 0, "faults": {}, "injected_delay_seconds": 0.0, "during_outage": 0 });

@@ -1,43 +1,16 @@
 //! The trouble that the simulator makes, kind by kind, and a client that gets through all of it.
 
-use crate::support::{KEY, LIST};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method};
+use crate::support::{KEY, LIST, ask, ask_at, body};
+use http::Method;
 use martlet_base::{ManualClock, Moment, Timestamp};
 use martlet_mailchimp::sim::{MailchimpSim, SeedMember, SimOptions, SimStats, default_faults};
 use martlet_mailchimp::{BulkMember, BulkOptions, Mailchimp, MemberStatus, MemberUpsert, MergeFieldType};
-use martlet_testkit::{
-    FaultKind, FaultPlan, SimReply, SimRequest, SimTime, SimTransport, Simulator as _, WireFault,
-};
+use martlet_testkit::{FaultKind, FaultPlan, SimReply, SimTransport, Simulator as _, WireFault};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn ask_at(sim: &MailchimpSim, method: Method, path: &str, body: &Value, at: Duration) -> SimReply {
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let mut headers = HeaderMap::new();
-    headers.insert("authorization", HeaderValue::try_from(format!("Bearer {KEY}")).unwrap());
-    let request = SimRequest {
-        method,
-        path: format!("/3.0{path}"),
-        query: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        headers,
-        body: Bytes::from(serde_json::to_vec(body).unwrap()),
-    };
-    let wall = Timestamp::from_secs(1_700_000_000) + at;
-    sim.handle(&request, SimTime { moment: Moment::ZERO + at, wall })
-}
-
-fn ask(sim: &MailchimpSim, method: Method, path: &str, body: &Value) -> SimReply {
-    ask_at(sim, method, path, body, Duration::ZERO)
-}
-
-fn body(reply: &SimReply) -> Value {
-    serde_json::from_slice(&reply.body).unwrap_or_default()
-}
 
 fn sim(faults: FaultPlan) -> MailchimpSim {
     MailchimpSim::new(SimOptions { faults, ..SimOptions::default() })

@@ -69,6 +69,55 @@ pub async fn no_quota_is_exceeded<C: Tested>(subject: Subject<C>) {
     }
 }
 
+/// What is left of a window, as each dialect writes it. Names that only a platform knows are `default`.
+const TOLD: [(&str, &str); 21] = [
+    ("ratelimit-policy", "\"default\";q=1000"),
+    ("ratelimit", "\"default\";r=999;t=1"),
+    ("ratelimit-limit", "1000"),
+    ("ratelimit-remaining", "999"),
+    ("ratelimit-reset", "1"),
+    ("x-ratelimit-limit", "1000"),
+    ("x-ratelimit-remaining", "999"),
+    ("x-ratelimit-reset", "1"),
+    ("x-daily-requests-left", "999"),
+    ("x-hubspot-ratelimit-max", "1000"),
+    ("x-hubspot-ratelimit-remaining", "999"),
+    ("x-hubspot-ratelimit-interval-milliseconds", "10000"),
+    ("x-hubspot-ratelimit-daily", "1000"),
+    ("x-hubspot-ratelimit-daily-remaining", "999"),
+    ("x-sib-ratelimit-limit", "1000"),
+    ("x-sib-ratelimit-remaining", "999"),
+    ("x-sib-ratelimit-reset", "1"),
+    ("sforce-limit-info", "api-usage=1/1000"),
+    ("x-shopify-shop-api-call-limit", "1/1000"),
+    ("x-app-usage", "{\"call_count\":1,\"total_time\":1,\"total_cputime\":1}"),
+    ("x-business-use-case-usage", "{\"1\":[{\"call_count\":1,\"total_time\":1,\"total_cputime\":1}]}"),
+];
+
+/// Whatever the platform tells of its quota is counted by a window of the operation's bucket or of the default one, or the subject says
+/// that it is [uncounted](Subject::uncounted): a window whose name is misspelt would be limited by nothing but its own count.
+pub async fn no_quota_that_is_told_goes_uncounted<C: Tested>(subject: Subject<C>) {
+    let answers = subject.answers();
+    let told: Vec<_> = TOLD.into_iter().chain(subject.quota_headers.iter().copied()).collect();
+    let world = subject.world(move |request| {
+        told.iter().fold(answers(request), |answer, (name, value)| answer.header(name, value))
+    });
+    for sample in &subject.samples() {
+        let name = sample.operation.name();
+        world
+            .run(sample)
+            .await
+            .unwrap_or_else(|e| panic!("{name} does not take an answer that tells of a quota: {e}"));
+        for (bucket, window) in world.signals.unmatched() {
+            assert!(
+                subject.uncounted.contains(&&*window),
+                "{name}: the platform tells what is left of the window {window:?}, and no limit counts it: give a window of the \
+                 bucket {bucket} that name, or say .uncounted({window:?}) if that is meant"
+            );
+        }
+    }
+}
+
 /// A sample for each bucket of the platform that an operation takes from.
 fn buckets<C: Tested>(subject: &Subject<C>) -> Vec<(Sample<C>, LimitSpec)> {
     let samples = subject.samples();
