@@ -4,9 +4,11 @@ use crate::builder::Settings;
 use crate::connection::{self, Role};
 use crate::error::from_sqlite;
 use martlet_store::{StoreError, StoreErrorKind};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 fn failed(path: &Path, error: &io::Error) -> StoreError {
     let kind = match error.kind() {
@@ -21,14 +23,35 @@ fn failed(path: &Path, error: &io::Error) -> StoreError {
     StoreError::new(kind, format!("backup to {}: {error}", path.display())).not_applied()
 }
 
+/// Where backups are being written to by this process.
+static UNDER_WAY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// The place of a backup is taken as long as it lives.
+struct Taken(PathBuf);
+
+impl Taken {
+    fn take(to: &Path) -> Option<Self> {
+        let place = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
+        let mut under_way = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.insert(place.clone()).then(|| Self(place))
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
+
 /// Writes a snapshot beside the place where it is to be, syncs it, and gives it its name only then: a backup that was
 /// interrupted is not mistaken for one.
 pub(crate) fn backup(settings: &Settings, to: &Path) -> Result<(), StoreError> {
-    if to.exists() {
+    let Some(_taken) = Taken::take(to).filter(|_| !to.exists()) else {
         return Err(failed(to, &io::ErrorKind::AlreadyExists.into()));
-    }
+    };
+    // Another process may do the same.
     let mut part = to.as_os_str().to_owned();
-    part.push(".part");
+    part.push(format!(".{}.part", std::process::id()));
     let part = Path::new(&part);
     if let Err(error) = fs::remove_file(part)
         && error.kind() != io::ErrorKind::NotFound
@@ -38,6 +61,9 @@ pub(crate) fn backup(settings: &Settings, to: &Path) -> Result<(), StoreError> {
     let result = write(settings, part).and_then(|()| {
         let finish = || {
             File::open(part)?.sync_all()?;
+            if to.exists() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
             fs::rename(part, to)?;
             // The name is as safe as the content; other systems than Unix cannot open a folder.
             match to.parent().filter(|folder| cfg!(unix) && !folder.as_os_str().is_empty()) {

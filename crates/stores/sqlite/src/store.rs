@@ -119,7 +119,8 @@ impl SqliteStore {
     }
 
     /// Reads the whole file and checks that it is sound (`PRAGMA integrity_check`). Takes about a second per GiB
-    /// from memory, longer from disk; writers go on meanwhile.
+    /// from memory, longer from disk; writers go on meanwhile. SQLite keeps no checksums: it sees that tables and indexes
+    /// agree, and not that a byte inside of a value has changed.
     ///
     /// # Errors
     /// [`StoreErrorKind::Corrupt`] with the first finding.
@@ -184,10 +185,11 @@ impl SqliteStore {
     }
 
     /// Copies the store as it is at one point in time to a new file at `to`, while it is in use; the copy is synced to disk.
-    /// Reads and commits go on meanwhile. Until it is whole, the copy has another name.
+    /// Reads and commits go on meanwhile. Until it is whole, the copy has another name, which ends with `.part`; a process that is killed
+    /// leaves that behind.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Invalid`] when `to` exists; [`StoreErrorKind::NotFound`] when its folder does not;
+    /// [`StoreErrorKind::Invalid`] when `to` exists, or another backup to it is under way; [`StoreErrorKind::NotFound`] when its folder does not;
     /// [`StoreErrorKind::Full`]. Dropped, the copying goes on.
     pub async fn backup(&self, to: impl Into<PathBuf>) -> Result<(), StoreError> {
         self.0.senders()?;
@@ -253,15 +255,21 @@ impl Inner {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)
     }
 
-    /// Threads end when all that was sent is done.
+    /// Threads end when all that was sent is done; those who wait for messages look again, and see that it is closed.
     fn hang_up(&self) {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.shared.touched.notify_waiters();
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.hang_up();
+        let here = std::thread::current().id();
+        if self.threads.iter().any(|thread| thread.thread().id() == here) {
+            // The program's own statements dropped the last clone: the thread that runs them cannot wait for itself.
+            return;
+        }
         for thread in self.threads.drain(..) {
             // A thread that panicked has told so on stderr and has answered with an error.
             let _ = thread.join();

@@ -19,7 +19,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -32,9 +32,9 @@ const GROUP_COMMITS: usize = 256;
 /// waits so long for the next before it is synced. Far less than a sync takes, and once for each transaction.
 const PATIENCE: Duration = Duration::from_micros(50);
 
-/// Expired cells are deleted this often, and this many at a time.
+/// Expired cells are looked for this often, and this many deleted in one transaction.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-const SWEEP_ROWS: u32 = 512;
+const SWEEP_ROWS: usize = 512;
 
 /// When the keeper does not keep up and the write-ahead log has grown by so many frames, the writer folds the rest in
 /// itself, and the log begins anew: 8 MiB.
@@ -119,6 +119,8 @@ pub(crate) struct Writer {
     /// The version of the last commit and the number of the last message, of whichever process.
     version: u64,
     message: u64,
+    /// Whether the program's own statements run: a commit of theirs is made a rollback.
+    own: Arc<AtomicBool>,
     /// Whether a queue was touched, so that those who wait are woken.
     touched: bool,
     counts: HashMap<i64, Counts>,
@@ -138,6 +140,9 @@ impl Writer {
     ) -> rusqlite::Result<Self> {
         let real = Clock::system();
         let swept = real.now();
+        let own = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&own);
+        conn.commit_hook(Some(move || theirs.load(Ordering::Relaxed)))?;
         let frames = Arc::clone(&shared);
         conn.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: i32| {
             frames.frames.store(usize::try_from(count).unwrap_or(0), Ordering::Relaxed);
@@ -155,6 +160,7 @@ impl Writer {
             company: 0,
             version: 0,
             message: 0,
+            own,
             touched: false,
             counts: HashMap::new(),
             job_counts: Vec::new(),
@@ -299,14 +305,17 @@ impl Writer {
         if now.since(self.swept) < SWEEP_EVERY {
             return Ok(());
         }
-        self.swept = now;
         let sql = "DELETE FROM martlet_cell WHERE key IN \
                    (SELECT key FROM martlet_cell WHERE expires <= ?1 ORDER BY expires LIMIT ?2)";
         let wall = self.clock.wall().as_micros();
-        self.conn.prepare_cached(sql)?.execute(params![wall, SWEEP_ROWS])?;
+        let cells = self.conn.prepare_cached(sql)?.execute(params![wall, SWEEP_ROWS])?;
         let sql = "DELETE FROM martlet_dedup WHERE (queue, key) IN \
                    (SELECT queue, key FROM martlet_dedup WHERE until <= ?1 ORDER BY until LIMIT ?2)";
-        self.conn.prepare_cached(sql)?.execute(params![wall, SWEEP_ROWS])?;
+        let keys = self.conn.prepare_cached(sql)?.execute(params![wall, SWEEP_ROWS])?;
+        // When there is more, the next transaction goes on: a fixed rate would be too slow for somebody.
+        if cells.max(keys) < SWEEP_ROWS {
+            self.swept = now;
+        }
         Ok(())
     }
 
@@ -360,7 +369,10 @@ impl Writer {
     /// Runs the program's own statements.
     fn own(&self, own: OwnStatements) -> Result<(), StoreError> {
         let invalid = |what| StoreError::new(StoreErrorKind::Invalid, what);
-        match catch_unwind(AssertUnwindSafe(|| own(&self.conn))) {
+        self.own.store(true, Ordering::Relaxed);
+        let done = catch_unwind(AssertUnwindSafe(|| own(&self.conn)));
+        self.own.store(false, Ordering::Relaxed);
+        match done {
             Ok(_) if self.conn.is_autocommit() => {
                 Err(invalid("the program's own statements ended the transaction: it was rolled back"))
             }

@@ -1,10 +1,11 @@
 //! Opening, closing, dropping, and simulated time.
 
 use crate::{count, place, put, soon};
-use martlet_base::{Deadline, ManualClock, Moment};
+use martlet_base::{Clock, Deadline, ManualClock, Moment};
 use martlet_sqlite::{Durability, SqliteStore};
-use martlet_store::{Expect, Store, StoreErrorKind};
+use martlet_store::{Expect, Queue, QueueName, Store, StoreErrorKind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -147,4 +148,20 @@ async fn expired_cells_are_removed_from_the_file() {
         assert!(clock.now().since(before) < Duration::from_secs(30), "nothing was removed");
         let _ = store.commit(put("stays", "v")).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_ends_the_wait_for_a_message() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).await.unwrap();
+    let queue = Queue::new(Arc::new(store.clone()), QueueName::new("q").unwrap());
+    let waiter = tokio::spawn(async move { queue.next(1, Duration::from_secs(60)).await });
+    let clock = Clock::system();
+    clock.sleep(Duration::from_millis(200)).await;
+    let before = clock.now();
+    store.close().await;
+    let error = soon(waiter).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Closed);
+    let waited = clock.now().since(before);
+    assert!(waited < Duration::from_secs(3), "{waited:?}: it found out by looking again");
 }

@@ -1,6 +1,6 @@
 //! The program's own tables in the same commit.
 
-use crate::{count, key, place, put};
+use crate::{count, key, place, put, soon};
 use martlet_base::{Delivery, Fault};
 use martlet_sqlite::{CommitWithError, SqliteStore};
 use martlet_store::{Expect, Message, QueueName, Store, StoreErrorKind, Version, WriteBatch};
@@ -106,4 +106,54 @@ async fn an_effect_its_acknowledgement_and_what_follows_go_together() {
     };
     assert_eq!(error.kind(), StoreErrorKind::StaleFence);
     assert_eq!((orders(&store).await, store.depth(&outbox).await.unwrap().ready), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_programs_statements_may_drop_the_last_clone_of_the_store() {
+    let (_folder, store) = with_orders().await;
+    let path = store.path().to_owned();
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (dropped, is_dropped) = std::sync::mpsc::channel();
+    let clone = store.clone();
+    let own = move |conn: &Connection| {
+        begun.send(()).unwrap();
+        is_dropped.recv().unwrap();
+        drop(clone);
+        insert(1)(conn)
+    };
+    let task = tokio::spawn(async move {
+        let mut commit = Box::pin(store.commit_with(put("order/1", "placed"), own));
+        let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(commit.as_mut().poll(cx).is_pending()));
+        assert!(polled.await, "it waits for `dropped`");
+        has_begun.recv().unwrap();
+        drop(commit);
+        drop(store);
+        dropped.send(()).unwrap();
+    });
+    soon(task).await.unwrap();
+    let store = SqliteStore::open(&path).await.unwrap();
+    let clock = martlet_base::Clock::system();
+    let before = clock.now();
+    while count(&store, "order/").await == 0 {
+        assert!(clock.now().since(before) < Duration::from_secs(10), "it was not committed");
+    }
+    assert_eq!(orders(&store).await, 1);
+}
+
+#[tokio::test]
+async fn statements_that_end_the_transaction_and_begin_another_make_all_of_it_fail() {
+    let (_folder, store) = with_orders().await;
+    for (n, ends) in ["COMMIT; BEGIN", "COMMIT", "ROLLBACK; BEGIN", "END; SELECT 1"].into_iter().enumerate() {
+        for ignores in [false, true] {
+            let name = format!("order/{n}/{ignores}");
+            let own = move |conn: &Connection| match conn.execute_batch(ends) {
+                Err(_) if ignores => conn.execute_batch("BEGIN"),
+                done => done,
+            };
+            let error = store.commit_with(put(&name, "placed"), own).await.unwrap_err();
+            assert_eq!(count(&store, &name).await, 0, "{ends}: {error:?}");
+        }
+    }
+    store.commit_with(put("order/good", "placed"), insert(1)).await.unwrap();
+    assert_eq!((count(&store, "order/").await, orders(&store).await), (1, 1));
 }

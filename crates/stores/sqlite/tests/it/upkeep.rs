@@ -185,3 +185,52 @@ async fn forgotten_dedup_keys_are_removed_from_the_file() {
         let _ = store.commit(put("x", "v")).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn removing_keeps_up_with_what_expires() {
+    let (_folder, path) = place();
+    let store =
+        SqliteStore::builder(&path).durability(martlet_sqlite::Durability::Normal).open().await.unwrap();
+    let past = store.now().await.unwrap();
+    let batch = (0..20_000).fold(WriteBatch::new(), |batch, n| {
+        batch.put_expiring(key(&format!("old/{n}")), Expect::Any, "v", past)
+    });
+    let _ = store.commit(batch).await.unwrap();
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let rows =
+        || -> u32 { conn.query_row("SELECT count(*) FROM martlet_cell", [], |row| row.get(0)).unwrap() };
+    let clock = Clock::system();
+    let before = clock.now();
+    // At a fixed rate of 512 a second it would take 40 seconds, and somebody who writes more would never be caught up with.
+    while rows() > 1 {
+        let waited = clock.now().since(before);
+        assert!(waited < Duration::from_secs(20), "{} are left", rows());
+        let _ = store.commit(put("x", "v")).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_backups_to_one_place_at_once_one_is_made() {
+    let (folder, path) = place();
+    let store = SqliteStore::open(&path).await.unwrap();
+    let batch = (0..2_000)
+        .fold(WriteBatch::new(), |batch, n| batch.put(key(&format!("k/{n}")), Expect::Any, vec![7; 1_000]));
+    let _ = store.commit(batch).await.unwrap();
+    let to = folder.path().join("copy.db");
+    let tasks: Vec<_> = (0..4)
+        .map(|_| {
+            let (store, to) = (store.clone(), to.clone());
+            tokio::spawn(async move { store.backup(to).await })
+        })
+        .collect();
+    let mut made = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(()) => made += 1,
+            Err(error) => assert_eq!(error.kind(), StoreErrorKind::Invalid, "{error}"),
+        }
+    }
+    assert_eq!(made, 1);
+    let copy = SqliteStore::builder(&to).create(false).open().await.unwrap();
+    assert_eq!(count(&copy, "k/").await, 2_000);
+}
