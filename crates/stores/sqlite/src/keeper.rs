@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Frames of the write-ahead log beyond which it is folded in: 4 MiB.
+/// The write-ahead log is folded in each time it has grown by so many frames: 4 MiB.
 pub(crate) const CHECKPOINT_FRAMES: usize = 1_000;
 
 /// How often to look whether another process has written, while somebody waits for a message.
@@ -47,19 +47,29 @@ impl Drop for Waiting {
     }
 }
 
-/// Works until the store is closed. Whoever wants attention sends a poke.
-pub(crate) fn run(conn: &Connection, pokes: &Receiver<()>, shared: &Shared, read_only: bool) {
+/// What wakes the keeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Poke {
+    /// The write-ahead log is to be folded in.
+    Fold,
+    /// Somebody waits for a message.
+    Waiting,
+}
+
+/// Works until the store is closed.
+pub(crate) fn run(conn: &Connection, pokes: &Receiver<Poke>, shared: &Shared, read_only: bool) {
     let mut seen = data_version(conn);
     let (mut commits, mut quiet) = (0, Duration::ZERO);
-    // The counts of commits at which the log was last folded in, and all of it.
-    let (mut folded, mut whole) = (None, None);
+    // The count of commits at which all of the log was last folded in.
+    let mut whole = None;
     loop {
         let waiting = shared.waiting.load(Ordering::SeqCst) > 0;
         let pause = if waiting { LOOK_EVERY } else { IDLE };
+        let mut fold = false;
         match pokes.recv_timeout(pause) {
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => quiet += pause,
-            Ok(()) => while pokes.try_recv().is_ok() {},
+            Ok(first) => fold = std::iter::once(first).chain(pokes.try_iter()).any(|poke| poke == Poke::Fold),
         }
         if waiting {
             let version = data_version(conn);
@@ -75,8 +85,7 @@ pub(crate) fn run(conn: &Connection, pokes: &Receiver<()>, shared: &Shared, read
         if read_only {
             continue;
         }
-        if shared.frames.load(Ordering::Relaxed) >= CHECKPOINT_FRAMES && folded != Some(count) {
-            folded = Some(count);
+        if fold {
             checkpoint(conn);
         } else if quiet >= IDLE && whole != Some(count) && checkpoint(conn) == Folded::All {
             // Otherwise somebody reads: there will be another second.

@@ -1,7 +1,7 @@
 use crate::builder::{Settings, SqliteBuilder};
 use crate::connection::{self, Role};
 use crate::error::{CommitWithError, closed, from_sqlite, lost};
-use crate::keeper::{self, Shared};
+use crate::keeper::{self, Poke, Shared};
 use crate::reader::{self, ReadJob};
 use crate::writer::{Job, Work, Writer};
 use crate::{backup, mounts, schema};
@@ -42,7 +42,7 @@ struct Inner {
 struct Senders {
     writes: Sender<Job>,
     reads: Sender<ReadJob>,
-    pokes: Sender<()>,
+    pokes: Sender<Poke>,
 }
 
 /// `ready` looks again after this time at the latest, in case a clock was set.
@@ -304,7 +304,7 @@ fn no_thread(error: std::io::Error) -> StoreError {
 fn write_thread(
     settings: &Settings,
     shared: Arc<Shared>,
-    keeper: Sender<()>,
+    keeper: Sender<Poke>,
     jobs: &Receiver<Job>,
     readers_gone: &Receiver<()>,
     ready: Ready,
@@ -330,7 +330,7 @@ fn write_thread(
     }
 }
 
-fn keep_thread(settings: &Settings, pokes: &Receiver<()>, shared: &Shared, ready: Ready) {
+fn keep_thread(settings: &Settings, pokes: &Receiver<Poke>, shared: &Shared, ready: Ready) {
     match connection::open(settings, Role::Keeper) {
         Ok(conn) => {
             let _ = ready.send(Ok(()));
@@ -439,7 +439,7 @@ impl Store for SqliteStore {
         touched.as_mut().enable();
         let _waiting = self.0.shared.wait();
         // The keeper, which may sleep for long, has somebody to look out for.
-        self.0.senders()?.pokes.send(()).map_err(|_| lost().not_applied())?;
+        self.0.senders()?.pokes.send(Poke::Waiting).map_err(|_| lost().not_applied())?;
         let name = queue.clone();
         let next = self.read(move |conn| reader::queues::next(conn, &name)).await?;
         let clock = &self.0.settings.clock;

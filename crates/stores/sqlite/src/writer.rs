@@ -8,7 +8,7 @@ mod logs;
 mod queues;
 
 use crate::error::from_sqlite;
-use crate::keeper::{self, CHECKPOINT_FRAMES, Folded, Shared};
+use crate::keeper::{self, CHECKPOINT_FRAMES, Folded, Poke, Shared};
 use martlet_base::{Clock, ClockHold, Moment, Timestamp};
 use martlet_store::{
     CellKey, Committed, Expect, Fence, Outcome, QueueName, Received, StoreError, StoreErrorKind, Version,
@@ -109,9 +109,10 @@ pub(crate) struct Writer {
     real: Clock,
     swept: Moment,
     shared: Arc<Shared>,
-    keeper: Sender<()>,
-    /// Frames of the write-ahead log when the writer last folded it in itself.
+    keeper: Sender<Poke>,
+    /// Frames of the write-ahead log when the writer last folded it in itself, and when it last told the keeper to.
     folded: usize,
+    told: usize,
     /// How many jobs shared the last transaction.
     company: usize,
 
@@ -136,7 +137,7 @@ impl Writer {
         mut conn: Connection,
         clock: Clock,
         shared: Arc<Shared>,
-        keeper: Sender<()>,
+        keeper: Sender<Poke>,
     ) -> rusqlite::Result<Self> {
         let real = Clock::system();
         let swept = real.now();
@@ -157,6 +158,7 @@ impl Writer {
             shared,
             keeper,
             folded: 0,
+            told: 0,
             company: 0,
             version: 0,
             message: 0,
@@ -181,8 +183,9 @@ impl Writer {
 
     fn look_after_the_log(&mut self) {
         let frames = self.shared.frames.load(Ordering::Relaxed);
-        if frames < self.folded {
-            self.folded = 0;
+        if frames < self.folded.max(self.told) {
+            // The log has begun anew.
+            (self.folded, self.told) = (0, 0);
         }
         if frames >= self.folded + TOO_MANY_FRAMES {
             // The keeper has done most of it. While it is at work nobody else can: then again after the next transaction,
@@ -202,9 +205,10 @@ impl Writer {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
-        } else if frames >= CHECKPOINT_FRAMES {
+        } else if frames >= self.told + CHECKPOINT_FRAMES {
+            self.told = frames;
             // The store is being closed when nobody listens any more.
-            let _ = self.keeper.send(());
+            let _ = self.keeper.send(Poke::Fold);
         }
     }
 
