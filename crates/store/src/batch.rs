@@ -380,6 +380,12 @@ impl WriteBatch {
         self.0.is_empty()
     }
 
+    /// About how many bytes it takes: its payloads, and 64 for each write. For backends that limit what they commit at once.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|write| write.payload_bytes() + 64).sum()
+    }
+
     /// What every backend checks before it does anything: each write is of a shape that `capabilities` has, no payload is
     /// larger than [`MAX_VALUE_BYTES`], and dedup keys, order keys and details are names of at most [`MAX_LABEL_BYTES`].
     ///

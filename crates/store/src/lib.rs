@@ -9,6 +9,7 @@ mod cells;
 pub mod conformance;
 mod copy;
 mod encrypted;
+pub mod engine;
 mod error;
 mod handle;
 mod key;
@@ -31,12 +32,6 @@ pub use key::{CellKey, InvalidName, QueueName};
 pub use lease::{Fence, MAX_OWNER_BYTES, check_owner};
 pub use log::{LogId, LogInfo, Record};
 pub use logs::Logs;
-/// What backends can share: deciding about batches in memory.
-pub mod engine {
-    pub use crate::handle::{Closing, Handle, Jobs, Reply};
-    pub use crate::memory::engine::{Changes, Engine, LogChange, MessageChange};
-    pub use crate::memory::queue::{Item, Place};
-}
 pub use memory::MemoryStore;
 pub use queue::{
     BuryKind, BuryReason, DEDUP_WINDOW, DeliveryEnd, Depth, MAX_HISTORY, MAX_LABEL_BYTES, Message, MessageId,

@@ -26,6 +26,11 @@ impl LogId {
         Ok(Self { kind: check_name(kind, Self::MAX_BYTES)?, id: check_name(id, Self::MAX_BYTES)? })
     }
 
+    /// Comes before all logs of `kind`, and is none of them.
+    pub(crate) fn before_all_of(kind: &str) -> Self {
+        Self { kind: kind.into(), id: "".into() }
+    }
+
     /// What kind of log it is.
     #[must_use]
     pub fn kind(&self) -> &str {

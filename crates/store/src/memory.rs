@@ -1,7 +1,8 @@
 pub(crate) mod engine;
-pub(crate) mod queue;
+mod queue;
 mod state;
 
+use crate::engine::Waiters;
 use crate::{
     Capabilities, Cell, CellKey, Committed, Depth, Fence, LogId, LogInfo, MessageId, MessageState, QueueItem,
     QueueName, Received, Record, Store, StoreError, WriteBatch, check_owner,
@@ -10,13 +11,9 @@ use async_trait::async_trait;
 use martlet_base::{Clock, Timestamp};
 use state::State;
 use std::fmt;
-use std::future::poll_fn;
 use std::ops::Bound;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::Notify;
 
 /// `ready` looks again after this time at the latest, in case the wall clock was set.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -44,15 +41,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 pub struct MemoryStore {
     clock: Clock,
     state: Arc<Mutex<State>>,
-    /// Told of each commit that touched a queue.
-    touched: Arc<Notify>,
+    waiters: Arc<Waiters>,
 }
 
 impl MemoryStore {
     /// An empty store whose cells expire by `clock`.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, state: Arc::default(), touched: Arc::default() }
+        Self { clock, state: Arc::default(), waiters: Arc::default() }
     }
 
     /// When something can next be received; `None`: no message has a time.
@@ -83,7 +79,7 @@ impl Store for MemoryStore {
     async fn commit(&self, batch: WriteBatch) -> Result<Committed, StoreError> {
         batch.validate(&self.capabilities())?;
         let committed = self.lock().commit(batch, self.clock.wall())?;
-        self.touched.notify_waiters();
+        self.waiters.wake();
         Ok(committed)
     }
 
@@ -169,22 +165,8 @@ impl Store for MemoryStore {
     }
 
     async fn ready(&self, queue: &QueueName) -> Result<(), StoreError> {
-        // Listens before it looks: what comes in between is not missed.
-        let mut touched = pin!(self.touched.notified());
-        touched.as_mut().enable();
-        let now = self.clock.wall();
-        let wait = self.next(queue).map_or(LOOK_AGAIN, |at| at.since(now).min(LOOK_AGAIN));
-        if wait.is_zero() {
-            return Ok(());
-        }
-        let mut sleep = self.clock.sleep(wait);
-        poll_fn(|cx| {
-            if touched.as_mut().poll(cx).is_ready() || std::pin::Pin::new(&mut sleep).poll(cx).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            Poll::Pending
-        })
-        .await
+        let look = async { Ok(self.next(queue).map(|at| at.since(self.clock.wall()))) };
+        self.waiters.ready(&self.clock, LOOK_AGAIN, look).await
     }
 
     async fn queues(&self, after: Option<&QueueName>, limit: usize) -> Result<Vec<QueueName>, StoreError> {

@@ -32,6 +32,9 @@ impl Capabilities {
         Self { cells: false, logs: false, queues: false, leases: false, durable: false, shared: false };
 }
 
+/// How many logs one look asks for.
+const LOGS_AT_ONCE: usize = 256;
+
 fn unsupported<T>(detail: &'static str) -> Result<T, StoreError> {
     Err(StoreError::new(StoreErrorKind::Unsupported, detail))
 }
@@ -93,6 +96,8 @@ pub trait Store: Debug + Send + Sync {
 
     /// At most `limit` logs of `kind` that are not sealed, in the order of their ids, beginning behind `after`.
     ///
+    /// As it is here, it goes through [`logs`](Self::logs) of that kind: for backends without an index of open logs.
+    ///
     /// # Errors
     /// [`StoreErrorKind::Unsupported`] in a store without logs.
     async fn open_logs(
@@ -101,8 +106,25 @@ pub trait Store: Debug + Send + Sync {
         after: Option<&LogId>,
         limit: usize,
     ) -> Result<Vec<LogId>, StoreError> {
-        let _ = (kind, after, limit);
-        unsupported("this store keeps no logs")
+        let mut behind = LogId::before_all_of(kind);
+        if let Some(after) = after {
+            behind = behind.max(after.clone());
+        }
+        let mut open = Vec::new();
+        loop {
+            let page = self.logs(Some(&behind), LOGS_AT_ONCE).await?;
+            let is_last = page.len() < LOGS_AT_ONCE;
+            for log in page {
+                if log.id.kind() != kind || open.len() >= limit {
+                    return Ok(open);
+                }
+                behind = log.id.clone();
+                open.extend(log.sealed.is_none().then_some(log.id));
+            }
+            if is_last {
+                return Ok(open);
+            }
+        }
     }
 
     /// At most `limit` logs, sealed or not, in the order of kind and id, beginning behind `after`.

@@ -1,108 +1,78 @@
 //! One batch: load what it names, let the engine decide, write what changed.
 
-use crate::tables::{CELLS, DEDUP, Db, LEASES, LOGS, Messages, NUMBERS, RECORDS, TOTALS, time};
+use crate::tables::{CELLS, DEDUP, Db, LEASES, LOGS, Messages, NUMBERS, RECORDS, TOTALS, log, time};
 use martlet_base::Timestamp;
-use martlet_store::engine::{Changes, Engine};
-use martlet_store::{Committed, Fence, LogId, MessageId, QueueName, StoreError, Version, Write, WriteBatch};
+use martlet_store::engine::{Changes, Engine, Named};
+use martlet_store::{Committed, MessageId, Version, WriteBatch};
 use redb::{ReadableTable, WriteTransaction};
 
 /// Every so many commits, what has expired is removed.
 const SWEEP_EVERY: u64 = 256;
 
-/// The outer error is redb's, the inner one the refusal of the batch: nothing may be committed after either.
-pub(crate) fn commit(
-    txn: &WriteTransaction,
-    batch: WriteBatch,
-    now: Timestamp,
-) -> Db<Result<Committed, StoreError>> {
+pub(crate) fn commit(txn: &WriteTransaction, batch: &WriteBatch, now: Timestamp) -> Db<Committed> {
+    let named = Named::of([batch]);
     let mut numbers = txn.open_table(NUMBERS)?;
-    let next = |number: Option<redb::AccessGuard<'_, u64>>| number.map_or(1, |last| last.value() + 1);
-    let (version, message) = (next(numbers.get("version")?), next(numbers.get("message")?));
-    let mut messages = Messages::open(txn)?;
-    let mut engine = Engine::new(message..message + batch.len() as u64);
-    numbers.insert("version", version)?;
-    numbers.insert("message", message + batch.len() as u64)?;
-    load(txn, &messages, &batch, &mut engine)?;
-    let committed = match engine.commit(batch, Version::from_u64(version), now) {
-        Ok(committed) => committed,
-        Err(refused) => return Ok(Err(refused)),
+    let mut take = |name, count| -> Db<u64> {
+        let last = numbers.get(name)?.map_or(0, |last| last.value());
+        numbers.insert(name, last + count)?;
+        Ok(last + 1)
     };
+    let (version, message) = (take("version", 1)?, take("message", named.new_messages())?);
+    let mut messages = Messages::open(txn)?;
+    let mut engine = Engine::new(message..message + named.new_messages());
+    load(txn, &messages, named, &mut engine)?;
+    let committed = engine.commit(batch.clone(), Version::from_u64(version), now)?;
     write(txn, &mut messages, &engine.changes())?;
     if version.is_multiple_of(SWEEP_EVERY) {
         let now = now.as_micros();
         txn.open_table(CELLS)?.retain(|_, (_, expires, _)| expires.is_none_or(|at| now < at))?;
         txn.open_table(DEDUP)?.retain(|_, (_, until)| now < until)?;
     }
-    Ok(Ok(committed))
+    Ok(committed)
 }
 
-/// What [`Engine`] says that it must know. To load something twice does no harm.
-fn load(txn: &WriteTransaction, messages: &Messages<'_>, batch: &WriteBatch, engine: &mut Engine) -> Db<()> {
+fn load(txn: &WriteTransaction, messages: &Messages<'_>, named: Named<'_>, engine: &mut Engine) -> Db<()> {
     let (cells, leases) = (txn.open_table(CELLS)?, txn.open_table(LEASES)?);
+    for key in named.cells {
+        if let Some(row) = cells.get(key.as_str())? {
+            let (version, expires, _) = row.value();
+            engine.load_cell(key.clone(), Version::from_u64(version), expires.map(time));
+        }
+    }
+    for key in named.leases {
+        if let Some(row) = leases.get(key.as_str())? {
+            engine.load_lease(key.clone(), row.value().1);
+        }
+    }
     let (logs, dedup) = (txn.open_table(LOGS)?, txn.open_table(DEDUP)?);
-    let lease = |engine: &mut Engine, fence: &Fence| -> Db<()> {
-        if let Some(row) = leases.get(fence.key().as_str())? {
-            engine.load_lease(fence.key().clone(), row.value().1);
+    for id in named.logs {
+        let name = (id.kind(), id.id());
+        if let Some(row) = logs.get(name)? {
+            engine.load_log(log(name, row.value())?);
         }
-        Ok(())
-    };
-    let log = |engine: &mut Engine, log: &LogId| -> Db<()> {
-        if let Some(row) = logs.get((log.kind(), log.id()))? {
-            let (last, _, sealed) = row.value();
-            engine.load_log(log.clone(), last, sealed.map(time));
-        }
-        Ok(())
-    };
-    let order = |engine: &mut Engine, queue: &QueueName, key: Option<&str>| -> Db<()> {
-        let Some(key) = key else { return Ok(()) };
-        // Each write lets one blocked message go on at most.
-        for id in messages.of_key(queue.as_str(), key, batch.len() + 1)? {
-            if let Some(item) = messages.get(queue.as_str(), id)? {
-                engine.load_message(queue.clone(), id, item);
+    }
+    for (queue, mut named) in named.queues {
+        for key in named.dedup {
+            if let Some(row) = dedup.get((queue.as_str(), key))? {
+                let (id, until) = row.value();
+                engine.load_remembered(queue.clone(), key.to_owned(), MessageId::from_u64(id), time(until));
             }
         }
-        Ok(())
-    };
-    let message = |engine: &mut Engine, queue: &QueueName, id: MessageId| -> Db<()> {
-        if let Some(item) = messages.get(queue.as_str(), id)? {
-            order(engine, queue, item.message.order_key.as_deref())?;
+        let mut load = |id| -> Db<Option<String>> {
+            let Some(item) = messages.get(queue, id)? else { return Ok(None) };
+            let order_key = item.message.order_key.clone();
             engine.load_message(queue.clone(), id, item);
+            Ok(order_key)
+        };
+        for id in named.messages {
+            named.order_keys.extend(load(id)?);
         }
-        Ok(())
-    };
-    for write in batch.writes() {
-        match write {
-            Write::PutCell { key, .. } | Write::DeleteCell { key, .. } | Write::CheckCell { key, .. } => {
-                if let Some(row) = cells.get(key.as_str())? {
-                    let (version, expires, _) = row.value();
-                    engine.load_cell(key.clone(), Version::from_u64(version), expires.map(time));
-                }
+        // Whoever is offered or in flight, then the blocked ones.
+        for key in &named.order_keys {
+            let all = (queue.as_str(), &key[..], false, 0)..=(queue.as_str(), &key[..], true, u64::MAX);
+            for row in messages.ordered.range(all)?.take(1 + named.may_unblock) {
+                load(MessageId::from_u64(row?.0.value().3))?;
             }
-            Write::CheckFence { fence } => lease(engine, fence)?,
-            Write::Append { log: id, fence, .. } | Write::Seal { log: id, fence } => {
-                fence.iter().try_for_each(|fence| lease(engine, fence))?;
-                log(engine, id)?;
-            }
-            Write::DeleteLog { log: id } => log(engine, id)?,
-            Write::Enqueue { queue, message } => {
-                order(engine, queue, message.order_key.as_deref())?;
-                if let Some(key) = &message.dedup
-                    && let Some(row) = dedup.get((queue.as_str(), &key[..]))?
-                {
-                    let (id, until) = row.value();
-                    engine.load_remembered(queue.clone(), key.clone(), MessageId::from_u64(id), time(until));
-                }
-            }
-            Write::Restore { queue, item } => order(engine, queue, item.message.order_key.as_deref())?,
-            Write::Ack { receipt }
-            | Write::RetryAt { receipt, .. }
-            | Write::Heartbeat { receipt, .. }
-            | Write::Bury { receipt, .. } => message(engine, receipt.queue(), receipt.message())?,
-            Write::Edit { queue, message: id, .. }
-            | Write::Replay { queue, message: id, .. }
-            | Write::Discard { queue, message: id, .. } => message(engine, queue, *id)?,
-            // A write that a later version of martlet-store knows: it is refused by `WriteBatch::validate`, or names nothing.
-            _ => {}
         }
     }
     Ok(())
@@ -126,25 +96,23 @@ fn write(txn: &WriteTransaction, messages: &mut Messages<'_>, changes: &Changes)
         records.retain_in((kind, id, 0)..=(kind, id, u64::MAX), |_, _| false)?;
     }
     for (log, change) in &changes.logs {
-        let (kind, id) = (log.kind(), log.id());
-        let (mut last, mut updated, _) = logs.get((kind, id))?.map_or((0, 0, None), |row| row.value());
+        let (updated, sealed) = (change.now.updated.as_micros(), change.now.sealed.map(Timestamp::as_micros));
+        logs.insert((log.kind(), log.id()), (change.now.last, updated, sealed))?;
         for record in &change.records {
-            (last, updated) = (record.sequence, record.appended.as_micros());
-            records.insert((kind, id, last), (updated, &record.body[..]))?;
+            let row = (record.appended.as_micros(), &record.body[..]);
+            records.insert((log.kind(), log.id(), record.sequence), row)?;
         }
-        logs.insert((kind, id), (last, updated, change.sealed.map(Timestamp::as_micros)))?;
     }
     for (id, change) in &changes.messages {
-        messages.set(change.queue.as_str(), *id, change.now.as_ref())?;
+        messages.set(&change.queue, *id, change.was.as_ref(), change.now.as_ref())?;
     }
-    let mut dedup = txn.open_table(DEDUP)?;
+    let (mut dedup, mut totals) = (txn.open_table(DEDUP)?, txn.open_table(TOTALS)?);
     for ((queue, key), (id, until)) in &changes.remembered {
         dedup.insert((queue.as_str(), &key[..]), (id.as_u64(), until.as_micros()))?;
     }
-    let mut totals = txn.open_table(TOTALS)?;
-    for (queue, (enqueued, acked)) in &changes.totals {
-        let before = totals.get(queue.as_str())?.map_or((0, 0), |row| row.value());
-        totals.insert(queue.as_str(), (before.0 + enqueued, before.1 + acked))?;
+    for (queue, counts) in &changes.queues {
+        let (enqueued, acked) = totals.get(queue.as_str())?.map_or((0, 0), |row| row.value());
+        totals.insert(queue.as_str(), (enqueued + counts.enqueued, acked + counts.acked))?;
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! Another database behind martlet's contract of durable state: cells, logs, queues and leases in [redb], an embedded
 //! key-value store of one file.
 //!
-//! It shows how little a backend has to do. Nothing of the rules of batches is written here: `commit` loads what a batch names,
-//! [`martlet_store::engine`] decides, and what changed is written in the same transaction. The rest is reads. `tests/conformance.rs`
-//! runs the whole suite of `martlet-store` on it. Simple goes before fast: each commit has a sync of the disk of its own, a receive
-//! sorts all messages whose time has come, and a depth looks at the whole queue. One process at a time can open the file.
+//! It shows how little a backend has to do. None of the rules is written here: `commit` loads what a batch names,
+//! [`martlet_store::engine`] decides, and what changed is written in the same transaction. The rest is reads. `tests/it.rs`
+//! runs the whole suite of `martlet-store` on it, and kills it. Simple goes before fast: each commit has a sync of the disk of its own, a
+//! receive sorts all messages whose time has come, and a depth looks at the whole queue. One process at a time can open the file.
 //!
 //! `cargo test -p martlet-example-another-store`
 
@@ -14,51 +14,28 @@ mod tables;
 use async_trait::async_trait;
 use bytes::Bytes;
 use martlet_base::{Clock, Timestamp};
-use martlet_store::engine::Place;
+use martlet_store::engine::{Lease, Waiters};
 use martlet_store::{
-    Capabilities, Cell, CellKey, Committed, DeliveryEnd, Depth, Fence, LogId, LogInfo, MessageId,
-    MessageState, PastDelivery, QueueItem, QueueName, Receipt, Received, Record, Store, StoreError,
-    StoreErrorKind, WriteBatch, check_owner,
+    Capabilities, Cell, CellKey, Committed, Depth, Fence, LogId, LogInfo, MessageId, MessageState, QueueItem,
+    QueueName, Received, Record, Store, StoreError, StoreErrorKind, WriteBatch, check_owner,
 };
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
-use std::fmt;
+use std::cmp::Reverse;
 use std::ops::Bound;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tables::{CELLS, Db, LEASES, LOGS, MESSAGES, Messages, RECORDS, TOTALS, cell, corrupt, decode, time};
-use tokio::sync::Notify;
+use tables::{CELLS, DUE, Db, LEASES, LOGS, MESSAGES, Messages, RECORDS, TOTALS};
+use tables::{cell, log, message, time, told};
 
 /// `ready` looks again after this time at the latest, in case the wall clock was set.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A store in a database of redb. Clones share it.
-#[derive(Clone)]
-pub struct RedbStore(Arc<Inner>);
-
-struct Inner {
-    db: Database,
+#[derive(Clone, Debug)]
+pub struct RedbStore {
+    db: Arc<Database>,
     clock: Clock,
-    /// Told of each commit.
-    touched: Notify,
-}
-
-impl fmt::Debug for RedbStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedbStore").finish_non_exhaustive()
-    }
-}
-
-/// From redb's words to ours.
-fn told(error: impl Into<redb::Error>) -> StoreError {
-    let error = error.into();
-    let kind = match &error {
-        redb::Error::Corrupted(_) => StoreErrorKind::Corrupt,
-        redb::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => StoreErrorKind::Full,
-        redb::Error::ValueTooLarge(_) => StoreErrorKind::TooLarge,
-        _ => StoreErrorKind::Unavailable,
-    };
-    StoreError::new(kind, format!("redb: {error}"))
+    waiters: Arc<Waiters>,
 }
 
 impl RedbStore {
@@ -67,20 +44,20 @@ impl RedbStore {
     /// # Errors
     /// What redb says.
     pub async fn new(db: Database, clock: Clock) -> Result<Self, StoreError> {
-        let store = Self(Arc::new(Inner { db, clock, touched: Notify::new() }));
-        store.write(|txn, _| tables::create(txn).map(Ok)).await?;
+        let store = Self { db: Arc::new(db), clock, waiters: Arc::default() };
+        store.write(|txn, _| tables::create(txn)).await?;
         Ok(store)
     }
 
     /// redb waits for the disk, so it works on a thread of its own. There it comes to an end also when nobody waits any more.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (inner, hold) = (Arc::clone(&self.0), self.0.clock.hold());
+        let (store, hold) = (self.clone(), self.clock.hold());
         let done = tokio::task::spawn_blocking(move || {
             let _hold = hold;
-            work(&inner)
+            work(&store)
         });
         let ended = |_| Err(StoreError::new(StoreErrorKind::Unavailable, "the runtime ended, or a bug here"));
         done.await.unwrap_or_else(ended)
@@ -90,54 +67,25 @@ impl RedbStore {
         &self,
         look: impl FnOnce(&ReadTransaction, Timestamp) -> Db<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let read = |inner: &Inner| look(&inner.db.begin_read()?, inner.clock.wall());
-        self.blocking(move |inner| read(inner).map_err(|error| told(error).not_applied())).await
+        let read = |store: &Self| look(&store.db.begin_read()?, store.clock.wall());
+        self.blocking(move |store| read(store).map_err(|failed| failed.0)).await
     }
 
     /// One transaction. It is rolled back when `work` fails or refuses.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&WriteTransaction, Timestamp) -> Db<Result<T, StoreError>> + Send + 'static,
+        work: impl FnOnce(&WriteTransaction, Timestamp) -> Db<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.blocking(move |inner| {
-            let before = |error: redb::Error| told(error).not_applied();
-            let txn = inner.db.begin_write().map_err(|error| before(error.into()))?;
-            let done = work(&txn, inner.clock.wall()).map_err(before)??;
+        let write = |store: &Self| -> Db<(T, WriteTransaction)> {
+            let txn = store.db.begin_write()?;
+            Ok((work(&txn, store.clock.wall())?, txn))
+        };
+        self.blocking(move |store| {
+            let (done, txn) = write(store).map_err(|failed| failed.0)?;
+            // Should this fail, nobody knows whether it was done.
             txn.commit().map_err(told)?;
-            inner.touched.notify_waiters();
+            store.waiters.wake();
             Ok(done)
-        })
-        .await
-    }
-
-    /// Logs behind `after`, of one kind or of all.
-    async fn list(
-        &self,
-        kind: Option<&str>,
-        after: Option<&LogId>,
-        limit: usize,
-        wanted: fn(&LogInfo) -> bool,
-    ) -> Result<Vec<LogInfo>, StoreError> {
-        let (kind, after) = (kind.map(str::to_owned), after.cloned());
-        self.read(move |txn, _| {
-            let logs = txn.open_table(LOGS)?;
-            let first = (kind.as_deref().unwrap_or(""), "");
-            let begin = match after.as_ref().map(|after| (after.kind(), after.id())) {
-                Some(after) if after >= first => Bound::Excluded(after),
-                _ => Bound::Included(first),
-            };
-            let mut found = Vec::new();
-            for row in logs.range((begin, Bound::Unbounded))? {
-                let (name, row) = row?;
-                let ((of, id), (last, updated, sealed)) = (name.value(), row.value());
-                if found.len() >= limit || kind.as_ref().is_some_and(|kind| kind != of) {
-                    break;
-                }
-                let id = LogId::new(of, id).map_err(|_| corrupt("a log"))?;
-                let info = LogInfo::new(id, last, time(updated), sealed.map(time));
-                found.extend(Some(info).filter(wanted));
-            }
-            Ok(found)
         })
         .await
     }
@@ -147,15 +95,16 @@ impl RedbStore {
 impl Store for RedbStore {
     async fn commit(&self, batch: WriteBatch) -> Result<Committed, StoreError> {
         batch.validate(&self.capabilities())?;
-        self.write(move |txn, now| commit::commit(txn, batch, now)).await
+        self.write(move |txn, now| commit::commit(txn, &batch, now)).await
     }
 
     async fn get(&self, keys: &[CellKey]) -> Result<Vec<Option<Cell>>, StoreError> {
         let keys = keys.to_vec();
         self.read(move |txn, now| {
             let cells = txn.open_table(CELLS)?;
-            let live = |row: redb::AccessGuard<'_, _>| Some(cell(&row)).filter(|cell| cell.is_live(now));
-            keys.iter().map(|key| Ok(cells.get(key.as_str())?.and_then(live))).collect()
+            let get = |key: &CellKey| Ok(cells.get(key.as_str())?.map(|row| cell(row.value())));
+            let live = |found: Db<Option<Cell>>| Ok(found?.filter(|cell| cell.is_live(now)));
+            keys.iter().map(get).map(live).collect()
         })
         .await
     }
@@ -178,9 +127,8 @@ impl Store for RedbStore {
                 if found.len() >= limit || !key.value().starts_with(&prefix) {
                     break;
                 }
-                if row.value().1.is_none_or(|at| now < time(at)) {
-                    found.push((CellKey::new(key.value()).map_err(|_| corrupt("a key"))?, cell(&row)));
-                }
+                let key = CellKey::new(key.value()).map_err(StoreError::from)?;
+                found.extend(Some((key, cell(row.value()))).filter(|(_, cell)| cell.is_live(now)));
             }
             Ok(found)
         })
@@ -190,10 +138,9 @@ impl Store for RedbStore {
     async fn read_log(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
         let log = log.clone();
         self.read(move |txn, _| {
-            let (kind, id) = (log.kind(), log.id());
-            let records = txn.open_table(RECORDS)?;
+            let all = (log.kind(), log.id(), from)..=(log.kind(), log.id(), u64::MAX);
             let mut found = Vec::new();
-            for row in records.range((kind, id, from)..=(kind, id, u64::MAX))?.take(limit) {
+            for row in txn.open_table(RECORDS)?.range(all)?.take(limit) {
                 let (place, row) = row?;
                 let (at, body) = row.value();
                 found.push(Record::new(place.value().2, time(at), Bytes::copy_from_slice(body)));
@@ -203,18 +150,19 @@ impl Store for RedbStore {
         .await
     }
 
-    async fn open_logs(
-        &self,
-        kind: &str,
-        after: Option<&LogId>,
-        limit: usize,
-    ) -> Result<Vec<LogId>, StoreError> {
-        let open = self.list(Some(kind), after, limit, |info| info.sealed.is_none()).await?;
-        Ok(open.into_iter().map(|info| info.id).collect())
-    }
-
     async fn logs(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<LogInfo>, StoreError> {
-        self.list(None, after, limit, |_| true).await
+        let after = after.cloned();
+        self.read(move |txn, _| {
+            let begin =
+                after.as_ref().map_or(Bound::Unbounded, |log| Bound::Excluded((log.kind(), log.id())));
+            let mut found = Vec::new();
+            for row in txn.open_table(LOGS)?.range((begin, Bound::Unbounded))?.take(limit) {
+                let (name, row) = row?;
+                found.push(log(name.value(), row.value())?);
+            }
+            Ok(found)
+        })
+        .await
     }
 
     async fn receive(
@@ -226,25 +174,21 @@ impl Store for RedbStore {
         let queue = queue.clone();
         self.write(move |txn, now| {
             let mut messages = Messages::open(txn)?;
-            let mut received = Vec::new();
-            for id in messages.due(queue.as_str(), now)?.into_iter().take(max) {
-                let Some(mut item) = messages.get(queue.as_str(), id)? else {
-                    return Err(corrupt("an index"));
-                };
-                if item.held {
-                    PastDelivery::new(item.received, item.visible_at, DeliveryEnd::Lapsed, "")
-                        .push_to(&mut item.history);
-                }
-                (item.place, item.held, item.received) = (Place::InFlight, true, now);
-                item.visible_at = now + visibility;
-                (item.delivery, item.deliveries) = (item.delivery + 1, item.deliveries.saturating_add(1));
-                messages.set(queue.as_str(), id, Some(&item))?;
-                let mut shown = item.show(id, now);
-                shown.state = MessageState::InFlight;
-                let receipt = Receipt::new(queue.clone(), id, item.delivery);
-                received.push(Received::new(shown, receipt, item.visible_at));
+            let all = (queue.as_str(), i64::MIN, 0)..=(queue.as_str(), now.as_micros(), u64::MAX);
+            let mut due = Vec::new();
+            for row in messages.due.range(all)? {
+                let (place, priority) = row?;
+                due.push((Reverse(priority.value()), MessageId::from_u64(place.value().2)));
             }
-            Ok(Ok(received))
+            due.sort_unstable();
+            let mut received = Vec::new();
+            for (_, id) in due.into_iter().take(max) {
+                let was = messages.get(&queue, id)?;
+                let mut item = was.clone();
+                received.extend(item.as_mut().map(|item| item.deliver(&queue, id, now, visibility)));
+                messages.set(&queue, id, was.as_ref(), item.as_ref())?;
+            }
+            Ok(received)
         })
         .await
     }
@@ -266,7 +210,7 @@ impl Store for RedbStore {
                 if found.len() >= limit {
                     break;
                 }
-                let item = decode(row.value())?.show(MessageId::from_u64(place.value().1), now);
+                let item = message(row.value())?.show(MessageId::from_u64(place.value().1), now);
                 found.extend(Some(item).filter(|item| state.is_none_or(|state| item.state == state)));
             }
             Ok(found)
@@ -282,18 +226,7 @@ impl Store for RedbStore {
             let totals = txn.open_table(TOTALS)?.get(name)?.map(|row| row.value());
             (depth.enqueued, depth.acked) = totals.unwrap_or_default();
             for row in txn.open_table(MESSAGES)?.range((name, 0)..=(name, u64::MAX))? {
-                let item = decode(row?.1.value())?;
-                match item.state(now) {
-                    MessageState::Ready => depth.ready += 1,
-                    MessageState::Delayed => depth.delayed += 1,
-                    MessageState::InFlight => depth.in_flight += 1,
-                    MessageState::Buried => {
-                        depth.buried += 1;
-                        continue;
-                    }
-                    _ => depth.blocked += 1,
-                }
-                depth.oldest = depth.oldest.or(Some(item.enqueued));
+                message(row?.1.value())?.count_in(&mut depth, now);
             }
             Ok(depth)
         })
@@ -301,31 +234,24 @@ impl Store for RedbStore {
     }
 
     async fn ready(&self, queue: &QueueName) -> Result<(), StoreError> {
-        // Listens before it looks: what comes in between is not missed.
-        let mut touched = pin!(self.0.touched.notified());
-        touched.as_mut().enable();
         let queue = queue.clone();
-        let look =
-            move |txn: &ReadTransaction, now| Ok(tables::next(txn, queue.as_str())?.map(|at| at.since(now)));
-        let wait = self.read(look).await?.map_or(LOOK_AGAIN, |wait| wait.min(LOOK_AGAIN));
-        if !wait.is_zero() {
-            tokio::select! {
-                () = touched => {}
-                () = self.0.clock.sleep(wait) => {}
-            }
-        }
-        Ok(())
+        let look = self.read(move |txn, now| {
+            let due = txn.open_table(DUE)?;
+            let mut all = due.range((queue.as_str(), i64::MIN, 0)..=(queue.as_str(), i64::MAX, u64::MAX))?;
+            Ok(all.next().transpose()?.map(|(place, _)| time(place.value().1).since(now)))
+        });
+        self.waiters.ready(&self.clock, LOOK_AGAIN, look).await
     }
 
     async fn queues(&self, after: Option<&QueueName>, limit: usize) -> Result<Vec<QueueName>, StoreError> {
         let after = after.cloned();
         self.read(move |txn, _| {
             let begin = after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_str()));
-            let totals = txn.open_table(TOTALS)?;
-            let name = |row: Result<(redb::AccessGuard<'_, &str>, _), redb::StorageError>| {
-                QueueName::new(row?.0.value()).map_err(|_| corrupt("a queue"))
-            };
-            totals.range::<&str>((begin, Bound::Unbounded))?.take(limit).map(name).collect()
+            let mut found = Vec::new();
+            for row in txn.open_table(TOTALS)?.range::<&str>((begin, Bound::Unbounded))?.take(limit) {
+                found.push(QueueName::new(row?.0.value()).map_err(StoreError::from)?);
+            }
+            Ok(found)
         })
         .await
     }
@@ -335,25 +261,19 @@ impl Store for RedbStore {
         let (key, owner) = (key.clone(), owner.to_owned());
         self.write(move |txn, now| {
             let mut leases = txn.open_table(LEASES)?;
-            let held = leases.get(key.as_str())?.map(|row| {
-                let (by, token, until) = row.value();
-                (by == owner, token, now < time(until))
+            let stored = leases.get(key.as_str())?.map(|row| {
+                let (owner, token, until) = row.value();
+                Lease::new(owner.to_owned(), token, time(until))
             });
-            let token = match held {
-                Some((false, _, true)) => return Ok(Ok(None)),
-                Some((true, token, true)) => token,
-                _ if ttl.is_zero() => return Ok(Ok(None)),
-                Some((_, token, false)) => token + 1,
-                None => 1,
-            };
-            leases.insert(key.as_str(), (&owner[..], token, (now + ttl).as_micros()))?;
-            Ok(Ok(Some(Fence::new(key, token))))
+            let Some(lease) = Lease::take(stored.as_ref(), &owner, ttl, now) else { return Ok(None) };
+            leases.insert(key.as_str(), (&owner[..], lease.token, lease.until.as_micros()))?;
+            Ok(Some(Fence::new(key, lease.token)))
         })
         .await
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
-        Ok(self.0.clock.wall())
+        Ok(self.clock.wall())
     }
 
     fn capabilities(&self) -> Capabilities {

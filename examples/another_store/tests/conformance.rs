@@ -1,10 +1,10 @@
-//! The suite of the contract, and what only a file can get wrong.
+//! The suite of the contract, the model test, killed processes, and what only a file can get wrong.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use martlet_base::ManualClock;
+use martlet_base::{Clock, ManualClock};
 use martlet_example_another_store::RedbStore;
-use martlet_store::conformance::Subject;
+use martlet_store::conformance::{Subject, crash};
 use martlet_store::{CellKey, Expect, LogId, Message, QueueName, Store, WriteBatch};
 use redb::Database;
 use redb::backends::InMemoryBackend;
@@ -78,4 +78,33 @@ async fn what_has_expired_is_removed_some_time() {
     manual.set_wall(then);
     let found = store.get(&[old, other]).await.unwrap();
     assert!(found[0].is_none() && found[1].is_some());
+}
+
+async fn open(path: &str) -> RedbStore {
+    RedbStore::new(Database::create(path).unwrap(), Clock::system()).await.unwrap()
+}
+
+/// In the parent's run this does nothing: the test below starts it in a process of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_process_does() {
+    let Some((path, name)) = crash::orders() else { return };
+    crash::work(Arc::new(open(&path).await), &name, crash::say).await;
+}
+
+/// One process at a time: redb locks the file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_process_breaks_no_promise() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.redb");
+    let file = path.to_str().unwrap();
+    let mut crew = crash::Crew::start(1, |n| crash::again("what_a_process_does", file, n));
+    for _ in 0..crash::kills() {
+        crew.kill_some();
+        crew.stop();
+        crew.witness.check(&open(file).await).await;
+        crew.go_on(1);
+    }
+    crew.stop();
+    eprintln!("{} promises kept", crew.witness.heard());
+    assert!(crew.witness.heard() > 10 * crash::kills());
 }

@@ -1,9 +1,10 @@
 //! One queue in memory: the model of what queues promise.
 
 use super::state::Undo;
+use crate::engine::{Item, Place};
 use crate::{
-    BuryReason, DeliveryEnd, Depth, Message, MessageId, MessageState, Outcome, PastDelivery, QueueItem,
-    QueueName, Receipt, Received, StoreError, Write,
+    DeliveryEnd, Depth, Message, MessageId, MessageState, Outcome, QueueItem, QueueName, Receipt, Received,
+    StoreError, Write,
 };
 use martlet_base::Timestamp;
 use std::cmp::Reverse;
@@ -13,45 +14,6 @@ use std::time::Duration;
 
 /// A dedup key belongs to this message until then.
 pub(super) type Remembered = (MessageId, Timestamp);
-
-/// A message as a store keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Item {
-    /// What was enqueued.
-    pub message: Message,
-    /// Where it is, its time left aside.
-    pub place: Place,
-    /// When it can be received, if that is only a matter of time.
-    pub visible_at: Timestamp,
-    /// When it was enqueued.
-    pub enqueued: Timestamp,
-    /// Which delivery was the last.
-    pub delivery: u64,
-    /// Whether the receipt of the last delivery is still good.
-    pub held: bool,
-    /// When it was last received.
-    pub received: Timestamp,
-    /// How often it was received since it was enqueued or replayed.
-    pub deliveries: u32,
-    /// Past deliveries.
-    pub history: Vec<PastDelivery>,
-    /// Why it was given up.
-    pub buried: Option<BuryReason>,
-}
-
-/// Where an [`Item`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// To be received when its time has come.
-    Waiting,
-    /// Received; to be received again when its visibility runs out.
-    InFlight,
-    /// Behind another message of its order key.
-    Blocked,
-    /// A dead letter.
-    Buried,
-}
 
 /// Numbers for new messages: those that were given beforehand, then one after the other.
 #[derive(Default)]
@@ -64,52 +26,6 @@ impl Numbers {
     fn next(&mut self) -> u64 {
         self.last = self.given.pop_front().unwrap_or(self.last + 1);
         self.last
-    }
-}
-
-impl Item {
-    /// A message that was just enqueued.
-    #[must_use]
-    pub fn new(message: Message, now: Timestamp) -> Self {
-        Self {
-            place: Place::Waiting,
-            visible_at: message.not_before.unwrap_or(now),
-            enqueued: now,
-            delivery: 0,
-            held: false,
-            received: now,
-            deliveries: 0,
-            history: Vec::new(),
-            buried: None,
-            message,
-        }
-    }
-
-    /// Where it is at `now`.
-    #[must_use]
-    pub fn state(&self, now: Timestamp) -> MessageState {
-        match self.place {
-            Place::Buried => MessageState::Buried,
-            Place::Blocked => MessageState::Blocked,
-            _ if self.visible_at <= now => MessageState::Ready,
-            Place::InFlight => MessageState::InFlight,
-            Place::Waiting => MessageState::Delayed,
-        }
-    }
-
-    fn note(&mut self, ended: Timestamp, end: DeliveryEnd, detail: &str) {
-        PastDelivery::new(self.received, ended, end, detail).push_to(&mut self.history);
-    }
-
-    /// The message as it is shown at `now`.
-    #[must_use]
-    pub fn show(&self, id: MessageId, now: Timestamp) -> QueueItem {
-        let mut item = QueueItem::new(id, self.message.clone(), self.state(now), self.enqueued);
-        item.visible_at = self.visible_at;
-        item.deliveries = self.deliveries;
-        item.history.clone_from(&self.history);
-        item.buried.clone_from(&self.buried);
-        item
     }
 }
 
@@ -126,8 +42,6 @@ pub(super) struct Queue {
     remembered: HashMap<String, Remembered>,
     /// Keys remembered since forgotten ones were last swept out.
     unswept: usize,
-    blocked: u64,
-    buried: u64,
     /// Ever enqueued, and ever acknowledged.
     pub(super) totals: (u64, u64),
 }
@@ -135,35 +49,13 @@ pub(super) struct Queue {
 impl Queue {
     /// The one place where a message changes: keeps the indexes. Returns what was there before.
     pub(super) fn set(&mut self, id: MessageId, item: Option<Item>) -> Option<Item> {
-        if let Some(item) = &item {
-            match item.place {
-                Place::Waiting | Place::InFlight => drop(self.timed.insert((item.visible_at, id))),
-                Place::Blocked => self.blocked += 1,
-                Place::Buried => self.buried += 1,
-            }
-        }
-        let key = item.as_ref().filter(|item| item.place != Place::Buried);
-        let key = key.and_then(|item| item.message.order_key.clone());
-        let before = match item.clone() {
-            Some(item) => self.items.insert(id, item),
-            None => self.items.remove(&id),
-        };
+        let before = self.items.remove(&id);
         if let Some(before) = &before {
-            match before.place {
-                Place::Waiting | Place::InFlight => {
-                    let unchanged = item.as_ref().is_some_and(|item| {
-                        matches!(item.place, Place::Waiting | Place::InFlight)
-                            && item.visible_at == before.visible_at
-                    });
-                    if !unchanged {
-                        self.timed.remove(&(before.visible_at, id));
-                    }
-                    self.due.remove(&(Reverse(before.message.priority), id));
-                }
-                Place::Blocked => self.blocked -= 1,
-                Place::Buried => self.buried -= 1,
+            if let Some(at) = before.due() {
+                self.timed.remove(&(at, id));
+                self.due.remove(&(Reverse(before.message.priority), id));
             }
-            if let Some(key) = &before.message.order_key
+            if let Some(key) = before.order_key()
                 && let Some(ids) = self.keys.get_mut(key)
             {
                 ids.remove(&id);
@@ -172,8 +64,12 @@ impl Queue {
                 }
             }
         }
-        if let Some(key) = key {
-            self.keys.entry(key).or_default().insert(id);
+        if let Some(item) = item {
+            self.timed.extend(item.due().map(|at| (at, id)));
+            if let Some(key) = item.order_key() {
+                self.keys.entry(key.to_owned()).or_default().insert(id);
+            }
+            self.items.insert(id, item);
         }
         before
     }
@@ -295,19 +191,7 @@ impl Queue {
         let mut received = Vec::with_capacity(ids.len());
         for id in ids {
             let Some(mut item) = self.items.get(&id).cloned() else { continue };
-            if item.held {
-                item.note(item.visible_at, DeliveryEnd::Lapsed, "");
-            }
-            item.place = Place::InFlight;
-            item.held = true;
-            item.received = now;
-            item.visible_at = now + visibility;
-            item.delivery += 1;
-            item.deliveries = item.deliveries.saturating_add(1);
-            let mut shown = item.show(id, now);
-            shown.state = MessageState::InFlight;
-            let receipt = Receipt::new(name.clone(), id, item.delivery);
-            received.push(Received::new(shown, receipt, item.visible_at));
+            received.push(item.deliver(name, id, now, visibility));
             self.set(id, Some(item));
         }
         received
@@ -399,6 +283,7 @@ impl Queue {
                 }
                 item.message.body = body.clone();
                 self.change(name, id, Some(item), undo);
+                undo.push(Undo::Edited(id));
             }
             Write::Discard { only_buried: true, .. } if state != Some(MessageState::Buried) => {
                 return refuse("a buried one");
@@ -425,23 +310,8 @@ impl Queue {
     }
 
     pub(super) fn depth(&self, now: Timestamp) -> Depth {
-        let mut depth = Depth {
-            blocked: self.blocked,
-            buried: self.buried,
-            enqueued: self.totals.0,
-            acked: self.totals.1,
-            ..Depth::default()
-        };
-        for item in self.items.values() {
-            match item.state(now) {
-                MessageState::Ready => depth.ready += 1,
-                MessageState::Delayed => depth.delayed += 1,
-                MessageState::InFlight => depth.in_flight += 1,
-                MessageState::Blocked => {}
-                MessageState::Buried => continue,
-            }
-            depth.oldest = depth.oldest.or(Some(item.enqueued));
-        }
+        let mut depth = Depth { enqueued: self.totals.0, acked: self.totals.1, ..Depth::default() };
+        self.items.values().for_each(|item| item.count_in(&mut depth, now));
         depth
     }
 

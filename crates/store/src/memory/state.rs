@@ -1,6 +1,7 @@
 //! What is stored, and how a batch that fails half way is undone.
 
-use super::queue::{Item, Numbers, Queue, Remembered};
+use super::queue::{Numbers, Queue, Remembered};
+use crate::engine::{Item, Lease};
 use crate::{
     Cell, CellKey, Committed, Fence, LogId, LogInfo, MessageId, Outcome, QueueName, Record, StoreError,
     Version, Write, WriteBatch,
@@ -26,16 +27,12 @@ pub(super) struct State {
     pub(super) journal: Option<Vec<Undo>>,
 }
 
-pub(super) struct Lease {
-    pub(super) owner: String,
-    pub(super) token: u64,
-    pub(super) until: Timestamp,
-}
-
 #[derive(Clone, Default)]
 pub(super) struct Log {
     /// Records that are kept elsewhere; 0 in a store in memory.
     pub(super) base: u64,
+    /// When the last of those was appended.
+    pub(super) updated: Timestamp,
     /// Those behind them.
     pub(super) records: Vec<Record>,
     pub(super) sealed: Option<Timestamp>,
@@ -47,7 +44,7 @@ impl Log {
     }
 
     pub(super) fn info(&self, id: &LogId) -> LogInfo {
-        let updated = self.records.last().map_or(Timestamp::UNIX_EPOCH, |record| record.appended);
+        let updated = self.records.last().map_or(self.updated, |record| record.appended);
         LogInfo::new(id.clone(), self.last(), updated, self.sealed)
     }
 }
@@ -59,6 +56,8 @@ pub(super) enum Undo {
     Sealed(LogId),
     Deleted(LogId, Log),
     Item(QueueName, MessageId, Option<Item>),
+    /// Nothing to take back: the message has another body.
+    Edited(MessageId),
     Remembered(QueueName, String, Option<Remembered>),
     Totals(QueueName, (u64, u64)),
 }
@@ -186,6 +185,7 @@ impl State {
             }
             Undo::Deleted(id, log) => drop(self.logs.insert(id, log)),
             Undo::Item(queue, id, item) => drop(self.queues.entry(queue).or_default().set(id, item)),
+            Undo::Edited(_) => {}
             Undo::Remembered(queue, key, was) => self.queues.entry(queue).or_default().remember(key, was),
             Undo::Totals(queue, totals) => self.queues.entry(queue).or_default().totals = totals,
         }
@@ -203,16 +203,10 @@ impl State {
         now: Timestamp,
         ttl: Duration,
     ) -> Option<Fence> {
-        let held = self.leases.get(key).map(|lease| (lease.owner == owner, lease.token, now < lease.until));
-        let token = match held {
-            Some((false, _, true)) => return None,
-            Some((true, token, true)) => token,
-            _ if ttl.is_zero() => return None,
-            Some((_, token, false)) => token + 1,
-            None => 1,
-        };
-        self.leases.insert(key.clone(), Lease { owner: owner.to_owned(), token, until: now + ttl });
-        Some(Fence::new(key.clone(), token))
+        let lease = Lease::take(self.leases.get(key), owner, ttl, now)?;
+        let fence = Fence::new(key.clone(), lease.token);
+        self.leases.insert(key.clone(), lease);
+        Some(fence)
     }
 
     pub(super) fn logs_after(&self, after: Option<&LogId>) -> impl Iterator<Item = (&LogId, &Log)> {

@@ -154,7 +154,7 @@ async fn attempt(inner: &Inner, batches: &[&WriteBatch], slot: i32) -> Result<Re
     }
     let outcome = async {
         let decided = decide(inner, conn, batches, &queues, true).await?;
-        write(inner, conn, &decided, batches, &queues, (slot, true)).await?;
+        write(inner, conn, &decided, &queues, (slot, true)).await?;
         Ok(decided)
     }
     .await;
@@ -187,9 +187,7 @@ pub(crate) async fn commit_in(
     let conn = Conn::theirs(client);
     let mut decided = decide(inner, conn, &batches, &queues, false).await.map_err(|failed| failed.error)?;
     let committed = decided.results.pop().unwrap_or_else(|| Ok(Committed::new(Version::from_u64(0))))?;
-    write(inner, conn, &decided, &batches, &queues, (inner.slot, false))
-        .await
-        .map_err(|failed| failed.error)?;
+    write(inner, conn, &decided, &queues, (inner.slot, false)).await.map_err(|failed| failed.error)?;
     Ok(committed)
 }
 

@@ -4,18 +4,13 @@
 use crate::error::corrupt;
 use crate::keys::{CELLS, LEASES, QueueKeys, sequence_of};
 use crate::load::{self, Applied, Change, TRIES, apply, ask, fields, list, number};
-use crate::logs::{self, Known};
+use crate::logs;
 use crate::receive::{self, Receive};
-use crate::rows::{
-    decode_cell, decode_item, encode_cell, encode_item, order_id, order_member, order_prefix, ready_score,
-};
+use crate::rows::{decode_cell, decode_item, encode_cell, order_id, order_member, order_prefix, ready_score};
 use crate::store::Inner;
 use martlet_base::{ClockHold, Rng, Timestamp};
-use martlet_store::engine::{Changes, Engine, Item, Jobs, Place, Reply};
-use martlet_store::{
-    CellKey, Committed, Fence, LogId, MessageId, QueueName, StoreError, StoreErrorKind, Version, Write,
-    WriteBatch,
-};
+use martlet_store::engine::{Changes, Engine, Item, Jobs, Named, Place, Reply};
+use martlet_store::{Committed, MessageId, QueueName, StoreError, StoreErrorKind, Version, WriteBatch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,12 +51,12 @@ pub(crate) async fn run(inner: Arc<Inner>, mut jobs: Jobs<Job>) {
         match work {
             Work::Receive(receive) => receive::run(&inner, receive, &rng).await,
             Work::Commit { batch, reply } => {
-                let mut bytes = size(&batch);
+                let mut bytes = batch.bytes();
                 let (mut batches, mut replies) = (vec![batch], vec![(reply, hold)]);
                 while batches.len() < GROUP_COMMITS && bytes < GROUP_BYTES {
                     match jobs.waiting() {
                         Some(Job { work: Work::Commit { batch, reply }, hold }) => {
-                            bytes += size(&batch);
+                            bytes += batch.bytes();
                             batches.push(batch);
                             replies.push((reply, hold));
                         }
@@ -89,18 +84,6 @@ pub(crate) async fn run(inner: Arc<Inner>, mut jobs: Jobs<Job>) {
     }
 }
 
-fn size(batch: &WriteBatch) -> usize {
-    let payload = |write: &Write| match write {
-        Write::PutCell { value, .. } => value.len(),
-        Write::Append { record, .. } => record.len(),
-        Write::Enqueue { message, .. } => message.body.len(),
-        Write::Edit { body, .. } => body.len(),
-        Write::Restore { item, .. } => item.message.body.len(),
-        _ => 0,
-    };
-    batch.writes().iter().map(|write| payload(write) + 64).sum()
-}
-
 type Results = Vec<Result<Committed, StoreError>>;
 
 async fn commit(inner: &Inner, batches: &[WriteBatch], sweep: bool, rng: &Rng) -> Results {
@@ -126,91 +109,24 @@ pub(crate) async fn give_way(rng: &Rng, tries: usize) {
     martlet_base::Clock::system().sleep(Duration::from_micros(rng.below(ceiling))).await;
 }
 
-/// What a group names.
-#[derive(Default)]
-struct Named<'a> {
-    cells: BTreeSet<&'a CellKey>,
-    leases: BTreeSet<&'a CellKey>,
-    logs: BTreeSet<&'a LogId>,
-    queues: BTreeMap<&'a QueueName, NamedQueue<'a>>,
-    enqueued: u64,
-}
-
-#[derive(Default)]
-struct NamedQueue<'a> {
-    messages: BTreeSet<u64>,
-    dedup: BTreeSet<&'a str>,
-    order: BTreeSet<String>,
-    /// Writes that may let a blocked message go on.
-    moves: isize,
-}
-
-impl<'a> Named<'a> {
-    fn of(batches: &'a [WriteBatch]) -> Self {
-        let mut named = Self::default();
-        for write in batches.iter().flat_map(WriteBatch::writes) {
-            named.add(write);
-        }
-        named
-    }
-
-    fn message(&mut self, queue: &'a QueueName, id: MessageId) {
-        let queue = self.queues.entry(queue).or_default();
-        queue.messages.insert(id.as_u64());
-        queue.moves += 1;
-    }
-
-    fn add(&mut self, write: &'a Write) {
-        match write {
-            Write::PutCell { key, .. } | Write::DeleteCell { key, .. } | Write::CheckCell { key, .. } => {
-                self.cells.insert(key);
-            }
-            Write::CheckFence { fence } => drop(self.leases.insert(fence.key())),
-            Write::Append { log, fence, .. } | Write::Seal { log, fence } => {
-                self.leases.extend(fence.as_ref().map(Fence::key));
-                self.logs.insert(log);
-            }
-            Write::DeleteLog { log } => drop(self.logs.insert(log)),
-            Write::Enqueue { queue, message } => {
-                self.enqueued += 1;
-                let queue = self.queues.entry(queue).or_default();
-                queue.dedup.extend(message.dedup.as_deref());
-                queue.order.extend(message.order_key.clone());
-            }
-            Write::Restore { queue, item } => {
-                self.enqueued += 1;
-                self.queues.entry(queue).or_default().order.extend(item.message.order_key.clone());
-            }
-            Write::Ack { receipt }
-            | Write::RetryAt { receipt, .. }
-            | Write::Heartbeat { receipt, .. }
-            | Write::Bury { receipt, .. } => self.message(receipt.queue(), receipt.message()),
-            Write::Edit { queue, message, .. }
-            | Write::Replay { queue, message, .. }
-            | Write::Discard { queue, message, .. } => self.message(queue, *message),
-            _ => {}
-        }
-    }
-
-    /// The counters of what it names.
-    fn counters(&self) -> Vec<String> {
-        let cells = (!self.cells.is_empty()).then(|| CELLS.to_owned());
-        let leases = (!self.leases.is_empty()).then(|| LEASES.to_owned());
-        cells.into_iter().chain(leases).chain(self.queues.keys().map(|name| sequence_of(name))).collect()
-    }
+/// The counters of what a group names.
+fn counters(named: &Named<'_>) -> Vec<String> {
+    let cells = (!named.cells.is_empty()).then(|| CELLS.to_owned());
+    let leases = (!named.leases.is_empty()).then(|| LEASES.to_owned());
+    cells.into_iter().chain(leases).chain(named.queues.keys().map(|name| sequence_of(name))).collect()
 }
 
 /// `None`: somebody else was faster, and nothing was done.
 async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<Option<Results>, StoreError> {
     let mut named = Named::of(batches);
     let keys = &inner.keys;
-    let counters = named.counters();
+    let counters = counters(&named);
 
     let mut pipe = redis::pipe();
     pipe.atomic();
     pipe.cmd("TIME");
     pipe.hincr(&keys.numbers, "version", batches.len());
-    pipe.hincr(&keys.numbers, "message", named.enqueued);
+    pipe.hincr(&keys.numbers, "message", named.new_messages());
     pipe.cmd("HMGET").arg(&keys.sequence).arg("none").arg(&counters);
     let cells: Vec<&str> = named.cells.iter().map(|key| key.as_str()).collect();
     if !cells.is_empty() {
@@ -227,7 +143,9 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<O
     for (name, queue) in &named.queues {
         let keys = keys.queue(name);
         if !queue.messages.is_empty() {
-            pipe.cmd("HMGET").arg(&keys.items).arg(queue.messages.iter().collect::<Vec<_>>());
+            pipe.cmd("HMGET")
+                .arg(&keys.items)
+                .arg(queue.messages.iter().map(|id| id.as_u64()).collect::<Vec<_>>());
         }
         if !queue.dedup.is_empty() {
             pipe.cmd("HMGET").arg(&keys.dedup).arg(queue.dedup.iter().collect::<Vec<_>>());
@@ -243,8 +161,8 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<O
         change.only_while(&keys.sequence, counter, value);
     }
 
-    let mut engine = Engine::new(last_message - named.enqueued + 1..=last_message);
-    let mut loaded: BTreeMap<MessageId, Item> = BTreeMap::new();
+    let mut engine = Engine::new(last_message - named.new_messages() + 1..=last_message);
+    let mut loaded = BTreeSet::new();
     if !cells.is_empty() {
         for (key, cell) in named.cells.iter().zip(fields(answers.next())?) {
             if let Some(cell) = cell {
@@ -261,13 +179,10 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<O
             }
         }
     }
-    let mut known: BTreeMap<&LogId, Known> = BTreeMap::new();
     if !logs.is_empty() {
         for ((log, member), found) in named.logs.iter().zip(logs).zip(fields(answers.next())?) {
             if let Some(found) = &found {
-                let found = Known::decode(found)?;
-                engine.load_log((*log).clone(), found.last, found.sealed);
-                known.insert(log, found);
+                engine.load_log(logs::decode((*log).clone(), found)?);
             }
             // What is decided rests on nothing but this.
             change.only_while(&keys.logs, member, found);
@@ -278,9 +193,9 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<O
             for (id, item) in queue.messages.iter().zip(fields(answers.next())?) {
                 if let Some(item) = item {
                     let item = decode_item(&item)?;
-                    queue.order.extend(item.message.order_key.clone());
-                    loaded.insert(MessageId::from_u64(*id), item.clone());
-                    engine.load_message((*name).clone(), MessageId::from_u64(*id), item);
+                    queue.order_keys.extend(item.message.order_key.clone());
+                    loaded.insert(*id);
+                    engine.load_message((*name).clone(), *id, item);
                 }
             }
         }
@@ -301,7 +216,7 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<O
             }
         }
     }
-    load_order_keys(inner, &named, &mut engine, &mut loaded).await?;
+    load_order_keys(inner, &named, &mut engine, &loaded).await?;
 
     let first = last_version - batches.len() as u64;
     let decide = |(index, batch): (usize, &WriteBatch)| {
@@ -309,8 +224,8 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<O
     };
     let results: Results = batches.iter().enumerate().map(decide).collect();
     let changes = engine.changes();
-    logs::write(&mut change, keys, &changes, &known);
-    write(inner, &mut change, &changes, &loaded, edits(batches, &results), now);
+    logs::write(&mut change, keys, &changes);
+    write(inner, &mut change, &changes, now);
     let touched = !changes.messages.is_empty();
     if sweep {
         sweep_into(inner, &mut change, now).await?;
@@ -321,7 +236,7 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<O
         return Ok(None);
     }
     if touched {
-        inner.touched.notify_waiters();
+        inner.waiters.wake();
     }
     Ok(Some(results))
 }
@@ -331,13 +246,13 @@ async fn load_order_keys(
     inner: &Inner,
     named: &Named<'_>,
     engine: &mut Engine,
-    loaded: &mut BTreeMap<MessageId, Item>,
+    loaded: &BTreeSet<MessageId>,
 ) -> Result<(), StoreError> {
     let mut pipe = redis::pipe();
     let mut wanted = Vec::new();
     for (name, queue) in &named.queues {
         let keys = inner.keys.queue(name);
-        for order_key in &queue.order {
+        for order_key in &queue.order_keys {
             let prefix = order_prefix(order_key);
             let (from, to) = ([b"[", &prefix[..]].concat(), [b"(", order_key.as_bytes(), b"\x01"].concat());
             pipe.cmd("ZRANGEBYLEX")
@@ -346,7 +261,7 @@ async fn load_order_keys(
                 .arg(to)
                 .arg("LIMIT")
                 .arg(0)
-                .arg(queue.moves + 1);
+                .arg(queue.may_unblock + 1);
             wanted.push(*name);
         }
     }
@@ -357,7 +272,7 @@ async fn load_order_keys(
     for (name, members) in wanted.into_iter().zip(ask(&inner.conn, &pipe).await?) {
         for member in list(Some(members))? {
             let id = order_id(&member).ok_or_else(|| corrupt("not a place in an order"))?;
-            if !loaded.contains_key(&MessageId::from_u64(id)) {
+            if !loaded.contains(&MessageId::from_u64(id)) {
                 missing.entry(name).or_default().insert(id);
             }
         }
@@ -373,32 +288,13 @@ async fn load_order_keys(
         for (id, item) in ids.iter().zip(fields(Some(items))?) {
             // Gone meanwhile: then the script will see that something changed.
             let Some(item) = item else { continue };
-            let item = decode_item(&item)?;
-            loaded.insert(MessageId::from_u64(*id), item.clone());
-            engine.load_message((*name).clone(), MessageId::from_u64(*id), item);
+            engine.load_message((*name).clone(), MessageId::from_u64(*id), decode_item(&item)?);
         }
     }
     Ok(())
 }
 
-/// Bodies are not loaded, so that of a message that was there is only written where it was edited.
-fn edits<'a>(batches: &'a [WriteBatch], results: &Results) -> BTreeMap<MessageId, &'a [u8]> {
-    let done = batches.iter().zip(results).filter(|(_, result)| result.is_ok());
-    let edit = |write: &'a Write| match write {
-        Write::Edit { message, body, .. } => Some((*message, &**body)),
-        _ => None,
-    };
-    done.flat_map(|(batch, _)| batch.writes().iter().filter_map(edit)).collect()
-}
-
-fn write(
-    inner: &Inner,
-    change: &mut Change,
-    changes: &Changes,
-    loaded: &BTreeMap<MessageId, Item>,
-    edits: BTreeMap<MessageId, &[u8]>,
-    now: Timestamp,
-) {
+fn write(inner: &Inner, change: &mut Change, changes: &Changes, now: Timestamp) {
     let keys = &inner.keys;
     for (key, cell) in &changes.cells {
         let name = key.as_str().as_bytes();
@@ -421,28 +317,17 @@ fn write(
             }
         }
     }
-    let mut counts: BTreeMap<&QueueName, BTreeMap<&str, i64>> = BTreeMap::new();
     for (id, message) in &changes.messages {
         let queue = keys.queue(&message.queue);
         change.changes.insert(sequence_of(&message.queue));
-        let counts = counts.entry(&message.queue).or_default();
-        if let Some(was) = message.was {
-            count(counts, was, -1);
-        }
-        let before = loaded.get(id).filter(|_| message.was.is_some());
-        place(change, &queue, *id, before, message.now.as_ref(), now);
+        place(change, &queue, *id, message.was.as_ref(), message.now.as_ref(), now);
         let number = id.as_u64().to_string();
         match &message.now {
-            Some(item) => {
-                count(counts, item.place, 1);
-                match (message.was, edits.get(id)) {
-                    (None, None) => {
-                        change.call("HSET", &queue.bodies, [number.as_bytes(), &item.message.body])
-                    }
-                    (_, Some(body)) => change.call("HSET", &queue.bodies, [number.as_bytes(), body]),
-                    _ => {}
-                }
+            // Bodies are not loaded.
+            Some(item) if message.has_new_body => {
+                change.call("HSET", &queue.bodies, [number.as_bytes(), &item.message.body]);
             }
+            Some(_) => {}
             None => change.call("HDEL", &queue.bodies, [number.as_bytes()]),
         }
     }
@@ -452,35 +337,25 @@ fn write(
         change.call("HSET", &queue.dedup, [key.as_bytes(), format!("{id} {until}").as_bytes()]);
         change.call("ZADD", &queue.dedup_end, [until.as_bytes(), key.as_bytes()]);
     }
-    for (queue, (enqueued, acked)) in &changes.totals {
-        change.changes.insert(sequence_of(queue));
-        let counts = counts.entry(queue).or_default();
-        *counts.entry("enqueued").or_default() += enqueued.cast_signed();
-        *counts.entry("acked").or_default() += acked.cast_signed();
-        if *enqueued > 0 {
-            change.call("ZADD", &keys.queues, [b"0", queue.as_str().as_bytes()]);
+    for (name, counts) in &changes.queues {
+        change.changes.insert(sequence_of(name));
+        let queue = keys.queue(name);
+        let by = [
+            ("live", counts.live),
+            ("blocked", counts.blocked),
+            ("buried", counts.buried),
+            ("enqueued", counts.enqueued.cast_signed()),
+            ("acked", counts.acked.cast_signed()),
+        ];
+        for (count, by) in by.into_iter().filter(|(_, by)| *by != 0) {
+            change.call("HINCRBY", &queue.counts, [count.as_bytes(), by.to_string().as_bytes()]);
         }
-    }
-    for (queue, counts) in counts {
-        let queue = keys.queue(queue);
-        for (name, by) in counts.into_iter().filter(|(_, by)| *by != 0) {
-            change.call("HINCRBY", &queue.counts, [name.as_bytes(), by.to_string().as_bytes()]);
+        if counts.enqueued > 0 {
+            change.call("ZADD", &keys.queues, [b"0", name.as_str().as_bytes()]);
         }
     }
     if !changes.messages.is_empty() {
         change.call("PUBLISH", &keys.channel, [b""]);
-    }
-}
-
-fn count(counts: &mut BTreeMap<&str, i64>, place: Place, by: i64) {
-    let mut add = |name| *counts.entry(name).or_default() += by;
-    match place {
-        Place::Buried => add("buried"),
-        Place::Blocked => {
-            add("live");
-            add("blocked");
-        }
-        Place::Waiting | Place::InFlight => add("live"),
     }
 }
 
@@ -517,7 +392,7 @@ pub(crate) fn place(
         }
     }
     let Some(item) = after else { return change.call("HDEL", &queue.items, [number]) };
-    change.call("HSET", &queue.items, [number, &encode_item(item)]);
+    change.call("HSET", &queue.items, [number, item.encode_head().as_bytes()]);
     let at = item.visible_at.as_micros().to_string();
     match item.place {
         Place::Buried => return change.call("ZADD", &queue.buried, [number, number]),

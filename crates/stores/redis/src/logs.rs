@@ -5,10 +5,9 @@ use crate::keys::Keys;
 use crate::load::{Change, text};
 use bytes::Bytes;
 use martlet_base::Timestamp;
-use martlet_store::engine::Changes;
+use martlet_store::engine::{Changes, LogChange};
 use martlet_store::{LogId, LogInfo, Record, StoreError};
 use redis::Value;
-use std::collections::BTreeMap;
 
 /// Logs in the order of kind and id, with what is known of them. `KEYS`: order, logs. `ARGV`: where to begin, as `ZRANGEBYLEX` wants it; how many.
 pub(crate) const LIST: &str = r"
@@ -25,32 +24,23 @@ return found
 ";
 
 /// What is known of a log: `last updated sealed`; one that is open has `-` at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
-    pub(crate) last: u64,
-    pub(crate) updated: Timestamp,
-    pub(crate) sealed: Option<Timestamp>,
+pub(crate) fn decode(log: LogId, bytes: &[u8]) -> Result<LogInfo, StoreError> {
+    let wrong = || corrupt("a log that martlet does not write");
+    let mut words = text(bytes)?.split(' ');
+    let mut number = || words.next().ok_or_else(wrong);
+    let last = number()?.parse().map_err(|_| wrong())?;
+    let mut time = || -> Result<Option<Timestamp>, StoreError> {
+        match number()? {
+            "-" => Ok(None),
+            micros => Ok(Some(Timestamp::from_micros(micros.parse().map_err(|_| wrong())?))),
+        }
+    };
+    Ok(LogInfo::new(log, last, time()?.ok_or_else(wrong)?, time()?))
 }
 
-impl Known {
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        let wrong = || corrupt("a log that martlet does not write");
-        let mut words = text(bytes)?.split(' ');
-        let mut number = || words.next().ok_or_else(wrong);
-        let last = number()?.parse().map_err(|_| wrong())?;
-        let mut time = || -> Result<Option<Timestamp>, StoreError> {
-            match number()? {
-                "-" => Ok(None),
-                micros => Ok(Some(Timestamp::from_micros(micros.parse().map_err(|_| wrong())?))),
-            }
-        };
-        Ok(Self { last, updated: time()?.ok_or_else(wrong)?, sealed: time()? })
-    }
-
-    fn encode(&self) -> String {
-        let sealed = self.sealed.map_or_else(|| "-".to_owned(), |at| at.as_micros().to_string());
-        format!("{} {} {sealed}", self.last, self.updated.as_micros())
-    }
+fn encode(log: &LogInfo) -> String {
+    let sealed = log.sealed.map_or_else(|| "-".to_owned(), |at| at.as_micros().to_string());
+    format!("{} {} {sealed}", log.last, log.updated.as_micros())
 }
 
 /// A log among the others. In the order of these bytes logs are ordered by kind and id: no name holds a zero byte.
@@ -82,7 +72,7 @@ pub(crate) fn end(kind: &str) -> Vec<u8> {
 }
 
 /// Brings out what was decided about logs.
-pub(crate) fn write(change: &mut Change, keys: &Keys, changes: &Changes, loaded: &BTreeMap<&LogId, Known>) {
+pub(crate) fn write(change: &mut Change, keys: &Keys, changes: &Changes) {
     for log in &changes.deleted_logs {
         let member = member(log);
         change.call("UNLINK", &keys.log(log), []);
@@ -90,23 +80,18 @@ pub(crate) fn write(change: &mut Change, keys: &Keys, changes: &Changes, loaded:
         change.call("ZREM", &keys.log_order, [&member]);
         change.call("ZREM", &keys.log_open, [&member]);
     }
-    for (log, now) in &changes.logs {
-        let before = loaded.get(log).filter(|_| !changes.deleted_logs.contains(log));
-        let none = Known { last: 0, updated: Timestamp::UNIX_EPOCH, sealed: None };
-        let mut known = *before.unwrap_or(&none);
+    for (log, LogChange { is_new, now, records, .. }) in &changes.logs {
         let (key, member) = (keys.log(log), member(log));
-        for record in &now.records {
-            (known.last, known.updated) = (record.sequence, record.appended);
+        for record in records {
             let (place, at) = (format!("{}-0", record.sequence), record.appended.as_micros().to_string());
             change.call("XADD", &key, [place.as_bytes(), b"at", at.as_bytes(), b"body", &record.body]);
         }
-        known.sealed = now.sealed;
-        change.call("HSET", &keys.logs, [&member, known.encode().as_bytes()]);
-        if before.is_none() {
+        change.call("HSET", &keys.logs, [&member, encode(now).as_bytes()]);
+        if *is_new {
             change.call("ZADD", &keys.log_order, [b"0", &member]);
             change.call("ZADD", &keys.log_open, [b"0", &member]);
         }
-        if known.sealed.is_some() {
+        if now.sealed.is_some() {
             change.call("ZREM", &keys.log_open, [&member]);
         }
     }
@@ -129,9 +114,6 @@ pub(crate) fn records(answer: Option<Value>) -> Result<Vec<Record>, StoreError> 
 
 /// The answer of [`LIST`].
 pub(crate) fn infos(answer: Vec<Vec<u8>>) -> Result<Vec<LogInfo>, StoreError> {
-    let info = |pair: &[Vec<u8>]| {
-        let known = Known::decode(&pair[1])?;
-        Ok(LogInfo::new(from_member(&pair[0])?, known.last, known.updated, known.sealed))
-    };
+    let info = |pair: &[Vec<u8>]| decode(from_member(&pair[0])?, &pair[1]);
     answer.chunks_exact(2).map(info).collect()
 }

@@ -8,9 +8,7 @@ use crate::store::Inner;
 use bytes::Bytes;
 use martlet_base::Rng;
 use martlet_store::engine::{Place, Reply};
-use martlet_store::{
-    DeliveryEnd, MessageId, MessageState, PastDelivery, QueueName, Receipt, Received, StoreError,
-};
+use martlet_store::{MessageId, QueueName, Received, StoreError};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -93,7 +91,6 @@ async fn attempt(inner: &Inner, receive: &Receive) -> Result<Option<Vec<Received
         pipe.cmd("HMGET").arg(&queue.bodies).arg(taken);
         fields(ask(&inner.conn, &pipe).await?.into_iter().next())?
     };
-    let visible_again = now + *visibility;
     let mut received = Vec::with_capacity(bodies.len());
     for (index, (id, before)) in found.into_iter().enumerate() {
         let Some(body) = bodies.get(index) else {
@@ -105,20 +102,10 @@ async fn attempt(inner: &Inner, receive: &Receive) -> Result<Option<Vec<Received
         };
         let Some(body) = body else { return Ok(None) };
         let mut item = before.clone();
-        if item.held {
-            PastDelivery::new(item.received, item.visible_at, DeliveryEnd::Lapsed, "")
-                .push_to(&mut item.history);
-        }
-        (item.place, item.held, item.received) = (Place::InFlight, true, now);
-        item.visible_at = visible_again;
-        item.delivery += 1;
-        item.deliveries = item.deliveries.saturating_add(1);
+        let mut taken = item.deliver(name, id, now, *visibility);
         place(&mut change, &queue, id, Some(&before), Some(&item), now);
-        let receipt = Receipt::new(name.clone(), id, item.delivery);
-        item.message.body = Bytes::copy_from_slice(body);
-        let mut shown = item.show(id, now);
-        shown.state = MessageState::InFlight;
-        received.push(Received::new(shown, receipt, visible_again));
+        taken.item.message.body = Bytes::copy_from_slice(body);
+        received.push(taken);
     }
     match apply(inner, &change).await? {
         Applied::Done => Ok(Some(received)),

@@ -3,10 +3,8 @@
 use crate::error::corrupt;
 use bytes::Bytes;
 use martlet_base::Timestamp;
-use martlet_store::engine::{Item, Place};
-use martlet_store::{BuryKind, BuryReason, Cell, Message, PastDelivery, StoreError, Version};
-use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use martlet_store::engine::Item;
+use martlet_store::{Cell, StoreError, Version};
 
 /// `version expiry\n` and the value; no expiry is `-`.
 pub(crate) fn encode_cell(cell: &Cell) -> Vec<u8> {
@@ -29,72 +27,9 @@ pub(crate) fn decode_cell(bytes: &[u8]) -> Result<Cell, StoreError> {
     Ok(Cell::new(Bytes::copy_from_slice(&bytes[end + 1..]), version, expires))
 }
 
-/// A message without its body.
-#[derive(Serialize, Deserialize)]
-struct Row {
-    place: u8,
-    visible_at: i64,
-    enqueued: i64,
-    delivery: u64,
-    held: bool,
-    received: i64,
-    deliveries: u32,
-    priority: i16,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    order_key: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    dedup: Option<String>,
-    dedup_window: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    not_before: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    buried: Option<(String, String)>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    history: Option<String>,
-}
-
-const PLACES: [Place; 4] = [Place::Waiting, Place::InFlight, Place::Blocked, Place::Buried];
-
-pub(crate) fn encode_item(item: &Item) -> Vec<u8> {
-    let place = PLACES.iter().position(|place| *place == item.place).unwrap_or(0);
-    let row = Row {
-        place: u8::try_from(place).unwrap_or(0),
-        visible_at: item.visible_at.as_micros(),
-        enqueued: item.enqueued.as_micros(),
-        delivery: item.delivery,
-        held: item.held,
-        received: item.received.as_micros(),
-        deliveries: item.deliveries,
-        priority: item.message.priority,
-        order_key: item.message.order_key.clone(),
-        dedup: item.message.dedup.clone(),
-        dedup_window: u64::try_from(item.message.dedup_window.as_micros()).unwrap_or(u64::MAX),
-        not_before: item.message.not_before.map(Timestamp::as_micros),
-        buried: item.buried.as_ref().map(|reason| (reason.kind.as_str().to_owned(), reason.detail.clone())),
-        history: (!item.history.is_empty()).then(|| PastDelivery::encode(&item.history)),
-    };
-    serde_json::to_vec(&row).expect("numbers and text are always JSON")
-}
-
 /// The message, with an empty body.
-pub(crate) fn decode_item(bytes: &[u8]) -> Result<Item, StoreError> {
-    let wrong = || corrupt("a message that martlet does not write");
-    let row: Row = serde_json::from_slice(bytes).map_err(|_| wrong())?;
-    let mut message = Message::new(Bytes::new()).priority(row.priority);
-    message.order_key = row.order_key;
-    message.dedup = row.dedup;
-    message.dedup_window = Duration::from_micros(row.dedup_window);
-    message.not_before = row.not_before.map(Timestamp::from_micros);
-    let mut item = Item::new(message, Timestamp::from_micros(row.enqueued));
-    item.place = PLACES.get(usize::from(row.place)).copied().ok_or_else(wrong)?;
-    item.visible_at = Timestamp::from_micros(row.visible_at);
-    item.received = Timestamp::from_micros(row.received);
-    (item.delivery, item.held, item.deliveries) = (row.delivery, row.held, row.deliveries);
-    item.history = row.history.as_deref().map_or(Ok(Vec::new()), PastDelivery::decode)?;
-    if let Some((kind, detail)) = row.buried {
-        item.buried = Some(BuryReason::new(BuryKind::from_name(&kind).ok_or_else(wrong)?, detail));
-    }
-    Ok(item)
+pub(crate) fn decode_item(head: &[u8]) -> Result<Item, StoreError> {
+    Item::decode(head, Bytes::new())
 }
 
 /// Where a message stands among the ready ones: higher priority first, then lower numbers. Exact as long as there were fewer than

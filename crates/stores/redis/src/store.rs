@@ -12,17 +12,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use martlet_base::{Clock, ClockHold, Timestamp};
-use martlet_store::engine::{Closing, Handle, Reply};
+use martlet_store::engine::{Closing, Handle, Item, Reply, Waiters};
 use martlet_store::{
     Capabilities, Cell, CellKey, Committed, Depth, Fence, LogId, LogInfo, MessageId, MessageState, QueueItem,
     QueueName, Received, Record, Store, StoreError, StoreErrorKind, WriteBatch, check_owner,
 };
 use redis::Value;
 use std::fmt;
-use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::Notify;
 
 /// `ready` looks again after this time at the latest: Redis does not promise that what is published arrives.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -53,7 +51,7 @@ pub(crate) struct Inner {
     lease: redis::Script,
     list_logs: redis::Script,
     pub(crate) replicas: Option<(usize, Duration)>,
-    pub(crate) touched: Notify,
+    pub(crate) waiters: Waiters,
     clock: Option<Clock>,
     prefix: String,
 }
@@ -106,7 +104,7 @@ impl RedisStore {
             lease: redis::Script::new(reads::LEASE),
             list_logs: redis::Script::new(logs::LIST),
             replicas: settings.replicas,
-            touched: Notify::new(),
+            waiters: Waiters::default(),
             clock: settings.clock,
             prefix: settings.prefix,
         });
@@ -166,7 +164,7 @@ async fn listen(inner: Weak<Inner>, client: redis::Client, channel: String, mut 
             // What came while nobody listened may be waiting.
             loop {
                 let Some(inner) = inner.upgrade() else { return Ok(()) };
-                inner.touched.notify_waiters();
+                inner.waiters.wake();
                 drop(inner);
                 if heard.next().await.is_none() {
                     return Ok::<(), redis::RedisError>(());
@@ -343,8 +341,7 @@ impl Store for RedisStore {
             entries.truncate(page);
             for (id, item, body) in entries {
                 after = id;
-                let mut item = decode_item(item)?;
-                item.message.body = Bytes::copy_from_slice(body);
+                let item = Item::decode(item, Bytes::copy_from_slice(body))?;
                 let shown = item.show(MessageId::from_u64(id), now);
                 if items.len() < limit && state.is_none_or(|state| shown.state == state) {
                     items.push(shown);
@@ -385,11 +382,8 @@ impl Store for RedisStore {
 
     async fn ready(&self, queue: &QueueName) -> Result<(), StoreError> {
         let inner = self.inner()?;
-        // Listens before it looks: what comes in between is not missed.
-        let mut touched = pin!(inner.touched.notified());
-        touched.as_mut().enable();
         let keys = inner.keys.queue(queue);
-        let (now, first, next) = {
+        let look = async {
             let _hold = inner.hold();
             let now = inner.now().await?;
             let mut pipe = redis::pipe();
@@ -399,7 +393,9 @@ impl Store for RedisStore {
                 pipe.cmd("ZRANGE").arg(timed).arg(0).arg(0).arg("WITHSCORES");
             }
             let mut answers = ask(&inner.conn, &pipe).await?.into_iter();
-            let ready = load::number(answers.next())?;
+            if load::number(answers.next())? > 0 {
+                return Ok(Some(Duration::ZERO));
+            }
             let mut next: Option<i64> = None;
             for timed in answers {
                 let at: Option<(Vec<u8>, f64)> = match timed {
@@ -413,18 +409,10 @@ impl Store for RedisStore {
                 let at = at.map(|(_, score)| score as i64);
                 next = next.into_iter().chain(at).min();
             }
-            (now, ready > 0, next.map(Timestamp::from_micros))
+            Ok(next.map(|at| Timestamp::from_micros(at).since(now)))
         };
-        let wait = next.map_or(LOOK_AGAIN, |at| at.since(now).min(LOOK_AGAIN));
-        if first || wait.is_zero() {
-            return Ok(());
-        }
         let clock = inner.clock.clone().unwrap_or_else(Clock::system);
-        tokio::select! {
-            () = touched => {}
-            () = clock.sleep(wait) => {}
-        }
-        Ok(())
+        inner.waiters.ready(&clock, LOOK_AGAIN, look).await
     }
 
     async fn queues(&self, after: Option<&QueueName>, limit: usize) -> Result<Vec<QueueName>, StoreError> {

@@ -7,7 +7,7 @@ use crate::store::Inner;
 use futures_util::future::try_join;
 use martlet_base::Timestamp;
 use martlet_store::engine::{Changes, Engine};
-use martlet_store::{CellKey, LogId, MessageId, QueueName, StoreError, Version, Write, WriteBatch};
+use martlet_store::{CellKey, LogId, LogInfo, MessageId, QueueName, StoreError, Version, Write, WriteBatch};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use tokio_postgres::Error;
@@ -186,7 +186,8 @@ pub(super) async fn decide(
     }
     for row in next() {
         let log = LogId::new(row.get(0), row.get(1)).map_err(StoreError::from)?;
-        engine.load_log(log, row.get::<_, i64>(2).unsigned_abs(), row.get::<_, Option<i64>>(3).map(time));
+        let (last, sealed): (i64, Option<i64>) = (row.get(2), row.get(4));
+        engine.load_log(LogInfo::new(log, last.unsigned_abs(), time(row.get(3)), sealed.map(time)));
     }
     for row in next() {
         if let Some(name) = names.get(&row.get(0)) {

@@ -80,7 +80,7 @@ impl GroupSql {
                 &[T::TEXT_ARRAY],
             ),
             logs: sql(
-                "SELECT kind, id, last, sealed FROM {s}.log WHERE (kind, id) IN (SELECT * FROM unnest($1, $2))",
+                "SELECT kind, id, last, updated, sealed FROM {s}.log WHERE (kind, id) IN (SELECT * FROM unnest($1, $2))",
                 &[T::TEXT_ARRAY, T::TEXT_ARRAY],
             ),
             dedup: sql(

@@ -8,29 +8,9 @@ use crate::rows::{column, encode, micros};
 use crate::store::Inner;
 use futures_util::future::join;
 use martlet_base::Timestamp;
-use martlet_store::engine::{Changes, Place};
-use martlet_store::{LogId, QueueName, Write, WriteBatch};
-use std::collections::BTreeMap;
+use martlet_store::engine::Changes;
+use martlet_store::{LogId, QueueName};
 use tokio_postgres::Error;
-
-#[derive(Default)]
-struct Counts {
-    live: i64,
-    blocked: i64,
-    buried: i64,
-    enqueued: i64,
-    acked: i64,
-}
-
-impl Counts {
-    fn place(&mut self, place: Place, by: i64) {
-        match place {
-            Place::Buried => self.buried += by,
-            Place::Blocked => (self.live, self.blocked) = (self.live + by, self.blocked + by),
-            Place::Waiting | Place::InFlight => self.live += by,
-        }
-    }
-}
 
 /// Writes what was decided, and commits.
 #[expect(clippy::too_many_lines, reason = "a column after the other")]
@@ -38,11 +18,10 @@ pub(super) async fn write(
     inner: &Inner,
     conn: Conn<'_>,
     decided: &Decided,
-    batches: &[&WriteBatch],
     queues: &QueueRows,
     (slot, finish): (i32, bool),
 ) -> Result<(), Failed> {
-    let Changes { cells, deleted_logs, logs, messages, remembered, totals, .. } = &decided.changes;
+    let Changes { cells, deleted_logs, logs, messages, remembered, queues: counts, .. } = &decided.changes;
     let sql = &inner.group_sql;
     let row_of = |queue: &QueueName| queues.get(queue).copied().unwrap_or_default();
 
@@ -63,7 +42,7 @@ pub(super) async fn write(
     let log_updated: Vec<Option<i64>> =
         logs.values().map(|log| log.records.last().map(|record| record.appended.as_micros())).collect();
     let log_sealed: Vec<Option<i64>> =
-        logs.values().map(|log| log.sealed.map(Timestamp::as_micros)).collect();
+        logs.values().map(|log| log.now.sealed.map(Timestamp::as_micros)).collect();
     let records: Vec<_> =
         logs.iter().flat_map(|(id, log)| log.records.iter().map(move |record| (id, record))).collect();
     let record_kinds: Vec<&str> = records.iter().map(|(log, _)| log.kind()).collect();
@@ -72,26 +51,22 @@ pub(super) async fn write(
     let record_times: Vec<i64> = records.iter().map(|(_, record)| record.appended.as_micros()).collect();
     let record_bodies: Vec<&[u8]> = records.iter().map(|(_, record)| &*record.body).collect();
 
-    let mut counts: BTreeMap<i64, Counts> = BTreeMap::new();
     let (mut fresh, mut changed, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+    // Content is not loaded, so that of a changed message is only written where it was edited.
+    let (mut edit_ids, mut edit_bodies): (Vec<i64>, Vec<&[u8]>) = (Vec::new(), Vec::new());
     for (id, change) in messages {
-        let count = counts.entry(row_of(&change.queue)).or_default();
         let id = id.as_u64().cast_signed();
-        if let Some(was) = change.was {
-            count.place(was, -1);
-        }
         match (&change.was, &change.now) {
             (None, Some(item)) => fresh.push((id, &change.queue, item)),
-            (Some(_), Some(item)) => changed.push((id, item)),
+            (Some(_), Some(item)) => {
+                changed.push((id, item));
+                if change.has_new_body {
+                    edit_ids.push(id);
+                    edit_bodies.push(&item.message.body);
+                }
+            }
             _ => removed.push(id),
         }
-        if let Some(item) = &change.now {
-            count.place(item.place, 1);
-        }
-    }
-    for (queue, (enqueued, acked)) in totals {
-        let count = counts.entry(row_of(queue)).or_default();
-        (count.enqueued, count.acked) = (enqueued.cast_signed(), acked.cast_signed());
     }
     let now = decided.now;
     let fresh_ids: Vec<i64> = fresh.iter().map(|(id, ..)| *id).collect();
@@ -126,28 +101,17 @@ pub(super) async fn write(
     let changed_histories: Vec<Option<String>> =
         changed.iter().map(|(_, item)| encode(&item.history)).collect();
 
-    // Content is not loaded, so that of a changed message is only written where it was edited.
-    let mut edits: BTreeMap<i64, &[u8]> = BTreeMap::new();
-    for (batch, result) in batches.iter().zip(&decided.results) {
-        for write in batch.writes().iter().filter(|_| result.is_ok()) {
-            if let Write::Edit { message, body, .. } = write {
-                edits.insert(message.as_u64().cast_signed(), body);
-            }
-        }
-    }
-    let (edit_ids, edit_bodies): (Vec<i64>, Vec<&[u8]>) = edits.into_iter().unzip();
-
     let remembered_queues: Vec<i64> = remembered.keys().map(|(queue, _)| row_of(queue)).collect();
     let remembered_keys: Vec<&str> = remembered.keys().map(|(_, key)| key.as_str()).collect();
     let remembered_ids: Vec<i64> = remembered.values().map(|(id, _)| id.as_u64().cast_signed()).collect();
     let remembered_until: Vec<i64> = remembered.values().map(|(_, until)| until.as_micros()).collect();
 
-    let count_queues: Vec<i64> = counts.keys().copied().collect();
+    let count_queues: Vec<i64> = counts.keys().map(row_of).collect();
     let count_live: Vec<i64> = counts.values().map(|count| count.live).collect();
     let count_blocked: Vec<i64> = counts.values().map(|count| count.blocked).collect();
     let count_buried: Vec<i64> = counts.values().map(|count| count.buried).collect();
-    let count_enqueued: Vec<i64> = counts.values().map(|count| count.enqueued).collect();
-    let count_acked: Vec<i64> = counts.values().map(|count| count.acked).collect();
+    let count_enqueued: Vec<i64> = counts.values().map(|count| count.enqueued.cast_signed()).collect();
+    let count_acked: Vec<i64> = counts.values().map(|count| count.acked.cast_signed()).collect();
 
     let writes: [Asked<'_>; 12] = [
         (&sql.put_cells, !put_keys.is_empty(), vec![&put_keys, &put_versions, &put_expires, &put_values]),

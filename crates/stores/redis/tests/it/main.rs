@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 #[cfg(feature = "cluster")]
+mod backup;
 mod cluster;
 mod conformance;
 mod copy;
