@@ -35,11 +35,36 @@ where
     }
 }
 
+/// What each session is told, whatever the role's defaults are.
+///
 /// Each statement of this crate looks rows up in an index made for it. On a table that grew since it was last analysed the
 /// planner may believe that it is small, and read and sort all of it for each receive. A session behind a pooler is not ours to
 /// change: there autovacuum's statistics have to do.
-const PLANS: &str = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c enable_hashjoin=off \
+///
+/// Statements that stand alone are made for READ COMMITTED: above it, whoever receives would fail whenever somebody else was quicker.
+const SESSION: &str = "-c default_transaction_isolation=read\\ committed -c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c enable_hashjoin=off \
                      -c enable_mergejoin=off -c jit=off";
+
+/// How long to wait for hosts that do not answer, where the URL says nothing about it: the next host gets its turn within `wait`, and a
+/// machine that is gone without a word is given up after a minute, not after the system's two hours.
+fn patience(config: &mut Config, wait: Duration) {
+    let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(wait / u32::try_from(hosts + 1).unwrap_or(u32::MAX));
+    }
+    if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+        config.keepalives_idle(Duration::from_secs(30));
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(Duration::from_secs(10));
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(3);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(Duration::from_secs(60));
+    }
+}
 
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -110,7 +135,8 @@ impl PostgresBuilder {
     }
 
     /// How long to wait for a connection; 10 s unless said otherwise. Then calls fail with
-    /// [`Unavailable`](StoreErrorKind::Unavailable), and nothing was done.
+    /// [`Unavailable`](StoreErrorKind::Unavailable), and nothing was done. With several hosts in the URL each has its share of it, unless
+    /// `connect_timeout` says otherwise.
     pub fn wait(mut self, timeout: Duration) -> Self {
         self.settings.wait = timeout;
         self
@@ -169,17 +195,40 @@ impl PostgresBuilder {
             let detail = "sslmode=require needs the feature `rustls` and `PostgresBuilder::tls`";
             return Err(StoreError::new(StoreErrorKind::Invalid, detail));
         }
-        if settings.config.get_connect_timeout().is_none() {
-            settings.config.connect_timeout(settings.wait);
+        for config in [Some(&mut settings.config), settings.listen.as_mut()].into_iter().flatten() {
+            patience(config, settings.wait);
         }
         if settings.config.get_application_name().is_none() {
             settings.config.application_name("martlet");
         }
         if !settings.pooler {
             let given = settings.config.get_options().unwrap_or_default();
-            let options = format!("{given} {PLANS}");
+            let options = format!("{given} {SESSION}");
             settings.config.options(options.trim());
         }
         PostgresStore::start(settings).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_does_not_answer_leaves_time_for_the_next() {
+        let mut config: Config = "postgres://a,b,c/x".parse().unwrap();
+        patience(&mut config, Duration::from_secs(8));
+        assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(2)));
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(30));
+        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn what_the_url_says_stands() {
+        let url = "postgres://a/x?connect_timeout=7&keepalives_idle=90&keepalives_interval=5&keepalives_retries=9&tcp_user_timeout=8";
+        let given: Config = url.parse().unwrap();
+        let mut config = given.clone();
+        patience(&mut config, Duration::from_secs(8));
+        assert_eq!(config, given);
     }
 }

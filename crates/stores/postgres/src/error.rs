@@ -21,7 +21,12 @@ pub(crate) fn from_postgres(doing: &str, error: &tokio_postgres::Error) -> Store
         }
         _ => StoreErrorKind::Unavailable,
     };
-    StoreError::new(kind, format!("{doing}: {} ({})", db.message().lines().next().unwrap_or(""), code.code()))
+    let message = db.message().lines().next().unwrap_or("");
+    // What a pooler says who was not announced: it takes no options, and the next transaction finds nothing that was prepared.
+    let is_pooler = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(code)
+        || message.contains("unsupported startup parameter");
+    let hint = if is_pooler { "; behind a pooler say `PostgresBuilder::pooler`" } else { "" };
+    StoreError::new(kind, format!("{doing}: {message} ({}){hint}", code.code()))
 }
 
 /// Whether the same once more may succeed: another transaction was in the way, or the connection was gone.

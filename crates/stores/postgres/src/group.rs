@@ -20,7 +20,7 @@ use futures_util::stream::FuturesUnordered;
 use load::decide;
 use martlet_base::ClockHold;
 use martlet_store::engine::{Jobs, Reply};
-use martlet_store::{Committed, QueueName, StoreError, Version, Write, WriteBatch};
+use martlet_store::{Committed, QueueName, StoreError, StoreErrorKind, Version, Write, WriteBatch};
 use plain::{enqueue, plain};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -121,6 +121,13 @@ impl Failed {
     fn before(doing: &str, error: &Error) -> Self {
         Self { error: from_postgres(doing, error).not_applied(), again: is_passing(error) }
     }
+
+    /// The rows of queues were not what they had been: they are looked up again.
+    fn stale(inner: &Inner) -> Self {
+        inner.forget_queues();
+        let error = StoreError::new(StoreErrorKind::Unavailable, "the queues were made anew meanwhile");
+        Self { error: error.not_applied(), again: true }
+    }
 }
 
 impl From<StoreError> for Failed {
@@ -154,6 +161,7 @@ async fn attempt(inner: &Inner, batches: &[&WriteBatch], slot: i32) -> Result<Re
     }
     let outcome = async {
         let decided = decide(inner, conn, batches, &queues, true).await?;
+        let decided = decided.ok_or_else(|| Failed::stale(inner))?;
         write(inner, conn, &decided, &queues, (slot, true)).await?;
         Ok(decided)
     }
@@ -183,11 +191,18 @@ pub(crate) async fn commit_in(
     batch: &WriteBatch,
 ) -> Result<Committed, StoreError> {
     let batches = [batch];
-    let queues = inner.queue_rows(&batches).await?;
     let conn = Conn::theirs(client);
-    let mut decided = decide(inner, conn, &batches, &queues, false).await.map_err(|failed| failed.error)?;
+    let mut queues = inner.queue_rows(&batches).await?;
+    let failed = |failed: Failed| failed.error;
+    let mut decided = decide(inner, conn, &batches, &queues, false).await.map_err(failed)?;
+    if decided.is_none() {
+        inner.forget_queues();
+        queues = inner.queue_rows(&batches).await?;
+        decided = decide(inner, conn, &batches, &queues, false).await.map_err(failed)?;
+    }
+    let mut decided = decided.ok_or_else(|| Failed::stale(inner).error)?;
     let committed = decided.results.pop().unwrap_or_else(|| Ok(Committed::new(Version::from_u64(0))))?;
-    write(inner, conn, &decided, &queues, (inner.slot, false)).await.map_err(|failed| failed.error)?;
+    write(inner, conn, &decided, &queues, (inner.slot, false)).await.map_err(failed)?;
     Ok(committed)
 }
 

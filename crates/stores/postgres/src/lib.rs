@@ -4,6 +4,7 @@
 mod builder;
 mod error;
 mod group;
+mod hash;
 mod listen;
 mod query;
 mod reads;

@@ -12,12 +12,24 @@ pub(crate) struct Sql {
 }
 
 impl Sql {
-    /// `{s}` in the text stands for the schema, `{now}` for the time: parameter 1, or else the server's.
+    /// `{s}` in the text stands for the schema, `{now}` for the time: parameter 1, or else the server's; `{q}` for the number of the queue
+    /// whose name is parameter 2.
     pub(crate) fn new(schema: &str, text: &str, types: &[Type]) -> Self {
         // `statement_timestamp` does not change while the statement runs, so that an index can be searched by it.
         let now = "COALESCE($1, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint)";
-        Self { text: text.replace("{s}", schema).replace("{now}", now), types: types.to_vec() }
+        let queue = "(SELECT queue FROM {s}.queue WHERE name = $2)";
+        // The name of a sequence is given as a text.
+        let in_text = literal(&format!("{schema}."));
+        let text = text.replace("{q}", queue).replace("'{s}.", in_text.trim_end_matches('\''));
+        let text = text.replace("{s}", schema).replace("{now}", now);
+        Self { text, types: types.to_vec() }
     }
+}
+
+/// A text as it is written in a statement.
+pub(crate) fn literal(text: &str) -> String {
+    // With `E` a backslash means the same whatever the server's settings are.
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// A connection, and how statements are sent over it.

@@ -74,59 +74,59 @@ impl ReadSql {
             // An array is looked up in the index; a join might read the whole table, because nobody tells the planner how few
             // rows there will be.
             due: sql(
-                "UPDATE {s}.message SET state = 0 WHERE id = ANY (ARRAY(SELECT id FROM {s}.message WHERE queue = $2 \
+                "UPDATE {s}.message SET state = 0 WHERE id = ANY (ARRAY(SELECT id FROM {s}.message WHERE queue = {q} \
                  AND state IN (1, 2) AND visible_at <= {now} ORDER BY visible_at LIMIT $3 FOR UPDATE SKIP LOCKED))",
-                &[T::INT8, T::INT8, T::INT8],
+                &[T::INT8, T::TEXT, T::INT8],
             ),
             receive: sql(
                 &format!(
-                    "WITH taken AS MATERIALIZED (SELECT id FROM {{s}}.message WHERE queue = $2 AND state = 0 \
+                    "WITH taken AS MATERIALIZED (SELECT id FROM {{s}}.message WHERE queue = {{q}} AND state = 0 \
                      ORDER BY priority DESC, id LIMIT $3 FOR UPDATE SKIP LOCKED) \
                      UPDATE {{s}}.message m SET state = 1, held = true, visible_at = {{now}} + $4, received = {{now}}, \
                      delivery = delivery + 1, deliveries = deliveries + 1, \
                      history = CASE WHEN held THEN {lapsed} ELSE history END \
                      WHERE m.id = ANY (ARRAY(SELECT id FROM taken)) RETURNING {ITEM}, m.delivery, m.received"
                 ),
-                &[T::INT8, T::INT8, T::INT8, T::INT8],
+                &[T::INT8, T::TEXT, T::INT8, T::INT8],
             ),
             peek: sql(
                 &format!(
-                    "SELECT {ITEM} FROM {{s}}.message m WHERE queue = $2 AND id > $3 AND ($4::smallint IS NULL \
+                    "SELECT {ITEM} FROM {{s}}.message m WHERE queue = {{q}} AND id > $3 AND ($4::smallint IS NULL \
                      OR $4 = CASE WHEN state IN (3, 4) THEN state WHEN visible_at <= {{now}} THEN 0 ELSE state END) \
                      ORDER BY id LIMIT $5"
                 ),
-                &[T::INT8, T::INT8, T::INT8, T::INT2, T::INT8],
+                &[T::INT8, T::TEXT, T::INT8, T::INT2, T::INT8],
             ),
             peek_aside: sql(
                 &format!(
-                    "SELECT {ITEM} FROM {{s}}.message m WHERE queue = $1 AND id > $2 AND state = $3 \
+                    "SELECT {ITEM} FROM {{s}}.message m WHERE queue = (SELECT queue FROM {{s}}.queue WHERE name = $1) AND id > $2 AND state = $3 \
                      AND state IN (3, 4) ORDER BY id LIMIT $4"
                 ),
-                &[T::INT8, T::INT8, T::INT2, T::INT8],
+                &[T::TEXT, T::INT8, T::INT2, T::INT8],
             ),
             // The lowest number of what is ready is found priority by priority: as many steps as there are priorities.
             depth: sql(
                 "WITH RECURSIVE n AS (SELECT {now} AS now), \
-                 p (priority) AS (SELECT max(priority)::int FROM {s}.message WHERE queue = $2 AND state = 0 UNION ALL \
-                 SELECT (SELECT max(priority)::int FROM {s}.message WHERE queue = $2 AND state = 0 \
+                 p (priority) AS (SELECT max(priority)::int FROM {s}.message WHERE queue = {q} AND state = 0 UNION ALL \
+                 SELECT (SELECT max(priority)::int FROM {s}.message WHERE queue = {q} AND state = 0 \
                  AND priority < p.priority) FROM p WHERE p.priority IS NOT NULL), \
                  t AS (SELECT count(*) FILTER (WHERE state = 1 AND visible_at > now) AS in_flight, \
                  count(*) FILTER (WHERE state = 2 AND visible_at > now) AS delayed, min(id) AS first \
-                 FROM {s}.message, n WHERE queue = $2 AND state IN (1, 2)), \
+                 FROM {s}.message, n WHERE queue = {q} AND state IN (1, 2)), \
                  c AS (SELECT coalesce(sum(live), 0)::bigint AS live, coalesce(sum(blocked), 0)::bigint AS blocked, \
                  coalesce(sum(buried), 0)::bigint AS buried, coalesce(sum(enqueued), 0)::bigint AS enqueued, \
-                 coalesce(sum(acked), 0)::bigint AS acked FROM {s}.count WHERE queue = $2) \
+                 coalesce(sum(acked), 0)::bigint AS acked FROM {s}.count WHERE queue = {q}) \
                  SELECT live, blocked, buried, enqueued, acked, in_flight, delayed, \
                  (SELECT enqueued FROM {s}.message WHERE id = least(t.first, \
-                 (SELECT min(id) FROM {s}.message WHERE queue = $2 AND state = 3), \
-                 (SELECT min((SELECT min(id) FROM {s}.message WHERE queue = $2 AND state = 0 \
+                 (SELECT min(id) FROM {s}.message WHERE queue = {q} AND state = 3), \
+                 (SELECT min((SELECT min(id) FROM {s}.message WHERE queue = {q} AND state = 0 \
                  AND priority = p.priority)) FROM p))) FROM c, t",
-                &[T::INT8, T::INT8],
+                &[T::INT8, T::TEXT],
             ),
             next: sql(
-                "SELECT {now}, EXISTS (SELECT 1 FROM {s}.message WHERE queue = $2 AND state = 0), \
-                 (SELECT min(visible_at) FROM {s}.message WHERE queue = $2 AND state IN (1, 2))",
-                &[T::INT8, T::INT8],
+                "SELECT {now}, EXISTS (SELECT 1 FROM {s}.message WHERE queue = {q} AND state = 0), \
+                 (SELECT min(visible_at) FROM {s}.message WHERE queue = {q} AND state IN (1, 2))",
+                &[T::INT8, T::TEXT],
             ),
             lease: sql(
                 "INSERT INTO {s}.lease AS l (key, owner, token, until) VALUES ($2, $3, 1, {now} + $4) \

@@ -114,6 +114,11 @@ pub(crate) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// A time from now on as statements add it to the present: without end is about 146,000 years.
+pub(crate) fn ahead(duration: Duration) -> i64 {
+    micros(duration).min(i64::MAX / 2)
+}
+
 /// The history as the tables hold it.
 pub(crate) fn encode(history: &[PastDelivery]) -> Option<String> {
     (!history.is_empty()).then(|| PastDelivery::encode(history))

@@ -1,8 +1,9 @@
 //! The tables, and how an older schema comes to have them.
 
 use crate::error::from_postgres;
+use crate::query::literal;
 use martlet_store::{StoreError, StoreErrorKind};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, IsolationLevel, SimpleQueryMessage};
 
 /// Migration `n` leads from schema `n` to schema `n + 1`. Only ever append: databases in the field have run them.
 ///
@@ -53,21 +54,34 @@ const MIGRATIONS: [&str; 1] = [r#"
     CREATE INDEX dedup_until ON {s}.dedup (until);
 "#];
 
-/// Brings the schema to the newest version, in one transaction. Processes that do so at once wait for each other.
-pub(crate) async fn migrate(client: &mut Client, schema: &str, lock: i64) -> Result<(), StoreError> {
+/// Brings the schema called `name`, which is `schema` in statements, to the newest version, in one transaction. Processes that do so at
+/// once wait for each other.
+pub(crate) async fn migrate(
+    client: &mut Client,
+    name: &str,
+    schema: &str,
+    lock: i64,
+) -> Result<(), StoreError> {
     let failed =
         |error: tokio_postgres::Error| from_postgres("cannot set up the tables", &error).not_applied();
-    if found(client, schema).await.map_err(failed)? == Some(MIGRATIONS.len()) {
+    if found(client, name, schema).await.map_err(failed)? == Some(MIGRATIONS.len()) {
         return Ok(());
     }
-    let tx = client.transaction().await.map_err(failed)?;
+    // Whatever this role's default is: behind the lock it must see what others did before it.
+    let tx = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
+    let tx = tx.start().await.map_err(failed)?;
     tx.batch_execute(&format!("SELECT pg_advisory_xact_lock({lock})")).await.map_err(failed)?;
-    let version = match found(tx.client(), schema).await.map_err(failed)? {
+    let version = match found(tx.client(), name, schema).await.map_err(failed)? {
         Some(version) => version,
         None => {
+            // Even with `IF NOT EXISTS` it needs a right that a role whose schema was made for it has not.
+            let exists =
+                format!("SELECT true FROM pg_catalog.pg_namespace WHERE nspname = {}", literal(name));
+            if one(tx.client(), &exists).await.map_err(failed)?.is_none() {
+                tx.batch_execute(&format!("CREATE SCHEMA {schema}")).await.map_err(failed)?;
+            }
             let sql = format!(
-                "CREATE SCHEMA IF NOT EXISTS {schema}; \
-                 CREATE TABLE {schema}.martlet_schema (version bigint NOT NULL); \
+                "CREATE TABLE {schema}.martlet_schema (version bigint NOT NULL); \
                  INSERT INTO {schema}.martlet_schema VALUES (0)"
             );
             tx.batch_execute(&sql).await.map_err(failed)?;
@@ -86,24 +100,27 @@ pub(crate) async fn migrate(client: &mut Client, schema: &str, lock: i64) -> Res
     tx.commit().await.map_err(failed)
 }
 
-async fn found(client: &Client, schema: &str) -> Result<Option<usize>, tokio_postgres::Error> {
-    // By the simple protocol: nothing is prepared on a connection that the next statement may not get again.
+/// The version that is there.
+async fn found(client: &Client, name: &str, schema: &str) -> Result<Option<usize>, tokio_postgres::Error> {
     // Asked of the catalogue's tables: what `to_regclass` answers may be out of date behind a lock that was waited for.
-    let name = schema.trim_matches('"').replace("\"\"", "\"").replace('\'', "''");
     let exists = format!(
         "SELECT true FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE n.nspname = '{name}' AND c.relname = 'martlet_schema'"
+         WHERE n.nspname = {} AND c.relname = 'martlet_schema'",
+        literal(name)
     );
-    let text = async |sql: &str| -> Result<Option<String>, tokio_postgres::Error> {
-        let rows = client.simple_query(sql).await?;
-        Ok(rows.into_iter().find_map(|row| match row {
-            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-            _ => None,
-        }))
-    };
-    if text(&exists).await?.as_deref() != Some("t") {
+    if one(client, &exists).await?.is_none() {
         return Ok(None);
     }
-    let version = text(&format!("SELECT version FROM {schema}.martlet_schema")).await?;
+    let version = one(client, &format!("SELECT version FROM {schema}.martlet_schema")).await?;
     Ok(version.and_then(|version| version.parse().ok()))
+}
+
+/// The first value of the first row. By the simple protocol: nothing is prepared on a connection that the next statement may not get
+/// again.
+async fn one(client: &Client, sql: &str) -> Result<Option<String>, tokio_postgres::Error> {
+    let rows = client.simple_query(sql).await?;
+    Ok(rows.into_iter().find_map(|row| match row {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    }))
 }

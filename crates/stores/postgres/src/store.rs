@@ -1,9 +1,10 @@
 use crate::builder::{PostgresBuilder, Settings};
 use crate::error::{corrupt_row, from_postgres, is_passing, no_connection};
 use crate::group::{self, GroupSql, Job, QueueRows};
+use crate::hash::hash;
 use crate::query::{Conn, Sql};
 use crate::reads::{DUE_AT_ONCE, ReadSql, successor};
-use crate::rows::{BLOCKED, BURIED, DELAYED, IN_FLIGHT, READY, item, micros, time};
+use crate::rows::{BLOCKED, BURIED, DELAYED, IN_FLIGHT, READY, ahead, item, time};
 use crate::sweep::{self, SweepSql};
 use crate::{listen, schema};
 use async_trait::async_trait;
@@ -17,7 +18,6 @@ use martlet_store::{
 };
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -115,11 +115,9 @@ impl Inner {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
     }
 
-    async fn queue(&self, name: &QueueName) -> Result<Option<i64>, StoreError> {
-        if self.known_queue(name).is_none() {
-            self.find_queues(&[name.as_str()]).await?;
-        }
-        Ok(self.known_queue(name))
+    /// After a fail-over that lost the making of a queue, its row is another one.
+    pub(crate) fn forget_queues(&self) {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The rows of all queues that the batches name. Those that receive messages are made beforehand: an empty queue is no queue.
@@ -193,14 +191,12 @@ impl PostgresStore {
             .create_timeout(Some(settings.wait))
             .build()
             .map_err(|error| StoreError::new(StoreErrorKind::Invalid, error.to_string()))?;
-        let mut hasher = DefaultHasher::new();
-        settings.schema.hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = hash(&[settings.schema.as_bytes()]);
         let quoted = format!("\"{}\"", settings.schema.replace('"', "\"\""));
         {
             let mut client = pool.get().await.map_err(|error| no_connection(&error))?;
             check_encoding(&client).await?;
-            schema::migrate(&mut client, &quoted, hash.cast_signed()).await?;
+            schema::migrate(&mut client, &settings.schema, &quoted, hash.cast_signed()).await?;
         }
         let (touches, touched) = mpsc::unbounded_channel();
         let listens = !settings.pooler || settings.listen.is_some();
@@ -246,6 +242,8 @@ impl PostgresStore {
     /// [`StoreErrorKind::Closed`]. Closing twice is fine. Dropped early, the closing goes on.
     pub async fn close(&self) {
         self.0.handle.close().await;
+        // Those who wait for messages look again, and see that it is closed.
+        self.0.inner.touched.notify_waiters();
         self.0.inner.pool.close();
     }
 
@@ -254,11 +252,14 @@ impl PostgresStore {
     /// [`StaleFence`](StoreErrorKind::StaleFence) leaves the transaction as it was, and it may go on.
     ///
     /// The transaction must be of isolation level READ COMMITTED, the default, and in the same database. It holds locks for the keys of the batch until
-    /// it ends: make this call the last before the commit. Whoever waits for messages of the batch is not woken by it, and
+    /// it ends, and keeps what was deleted meanwhile in the indexes: make this call the last before the commit. Whoever waits for messages of the batch is not woken by it, and
     /// looks again within 5 seconds; call [`wake`](Self::wake) after the commit.
+    ///
+    /// Dropped before its end it leaves the batch in the transaction by half: roll the transaction back then.
     ///
     /// # Errors
     /// As for [`Store::commit`]. After any other error than the two above the transaction can only be rolled back.
+    /// [`Invalid`](StoreErrorKind::Invalid): its isolation level is another one.
     pub async fn commit_in(
         &self,
         transaction: &tokio_postgres::Transaction<'_>,
@@ -380,6 +381,8 @@ impl Store for PostgresStore {
         let inner = &self.0.inner;
         let _hold = inner.hold();
         let after = match after {
+            // No kind holds a zero byte, and PostgreSQL takes none.
+            _ if kind.contains('\0') => return Ok(Vec::new()),
             Some(after) if after.kind() > kind => return Ok(Vec::new()),
             Some(after) if after.kind() == kind => after.id(),
             _ => "",
@@ -411,10 +414,9 @@ impl Store for PostgresStore {
         self.0.handle.check_open()?;
         let inner = &self.0.inner;
         let _hold = inner.hold();
-        let Some(row) = inner.queue(queue).await? else { return Ok(Vec::new()) };
-        let (now, max) = (inner.simulated(), limit(max));
-        inner.ask("cannot receive", &inner.sql.due, &[&now, &row, &max.max(DUE_AT_ONCE)]).await?;
-        let params: [&(dyn ToSql + Sync); 4] = [&now, &row, &max, &micros(visibility)];
+        let (now, name, max) = (inner.simulated(), queue.as_str(), limit(max));
+        inner.ask("cannot receive", &inner.sql.due, &[&now, &name, &max.max(DUE_AT_ONCE)]).await?;
+        let params: [&(dyn ToSql + Sync); 4] = [&now, &name, &max, &ahead(visibility)];
         let rows = inner.ask("cannot receive", &inner.sql.receive, &params).await?;
         let mut received = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -439,7 +441,7 @@ impl Store for PostgresStore {
         self.0.handle.check_open()?;
         let inner = &self.0.inner;
         let _hold = inner.hold();
-        let Some(row) = inner.queue(queue).await? else { return Ok(Vec::new()) };
+        let name = queue.as_str();
         let after = after.map_or(0, |after| i64::try_from(after.as_u64()).unwrap_or(i64::MAX));
         let now = match inner.simulated() {
             Some(now) => time(now),
@@ -454,11 +456,11 @@ impl Store for PostgresStore {
         });
         let rows = match column {
             Some(aside @ (BLOCKED | BURIED)) => {
-                inner.read(&inner.sql.peek_aside, &[&row, &after, &aside, &limit(count)]).await?
+                inner.read(&inner.sql.peek_aside, &[&name, &after, &aside, &limit(count)]).await?
             }
             _ => {
                 let params: [&(dyn ToSql + Sync); 5] =
-                    [&Some(now.as_micros()), &row, &after, &column, &limit(count)];
+                    [&Some(now.as_micros()), &name, &after, &column, &limit(count)];
                 inner.read(&inner.sql.peek, &params).await?
             }
         };
@@ -469,8 +471,7 @@ impl Store for PostgresStore {
         self.0.handle.check_open()?;
         let inner = &self.0.inner;
         let _hold = inner.hold();
-        let Some(row) = inner.queue(queue).await? else { return Ok(Depth::default()) };
-        let rows = inner.read(&inner.sql.depth, &[&inner.simulated(), &row]).await?;
+        let rows = inner.read(&inner.sql.depth, &[&inner.simulated(), &queue.as_str()]).await?;
         let row = rows.first().ok_or_else(|| corrupt_row("no counts"))?;
         let count = |column: usize| row.get::<_, i64>(column).max(0).unsigned_abs();
         let mut depth = Depth::default();
@@ -490,10 +491,7 @@ impl Store for PostgresStore {
         touched.as_mut().enable();
         let next = {
             let _hold = inner.hold();
-            match inner.queue(queue).await? {
-                None => None,
-                Some(row) => inner.read(&inner.sql.next, &[&inner.simulated(), &row]).await?.pop(),
-            }
+            inner.read(&inner.sql.next, &[&inner.simulated(), &queue.as_str()]).await?.pop()
         };
         let wait = match next {
             None => inner.look_again,
@@ -532,7 +530,7 @@ impl Store for PostgresStore {
         let rows = if ttl.is_zero() {
             inner.ask("cannot release", &inner.sql.release, &[&now, &key.as_str(), &owner]).await?
         } else {
-            let params: [&(dyn ToSql + Sync); 4] = [&now, &key.as_str(), &owner, &micros(ttl)];
+            let params: [&(dyn ToSql + Sync); 4] = [&now, &key.as_str(), &owner, &ahead(ttl)];
             inner.ask("cannot lease", &inner.sql.lease, &params).await?
         };
         Ok(rows.first().map(|row| Fence::new(key.clone(), row.get::<_, i64>(0).unsigned_abs())))

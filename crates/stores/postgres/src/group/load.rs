@@ -1,15 +1,17 @@
 //! Locks, loads, decides.
 
 use super::{Failed, QueueRows, Results, ask_all, ready_all};
+use crate::hash::hash;
 use crate::query::{Conn, Sql};
 use crate::rows::{id, known, time};
 use crate::store::Inner;
 use futures_util::future::try_join;
 use martlet_base::Timestamp;
 use martlet_store::engine::{Changes, Engine};
-use martlet_store::{CellKey, LogId, LogInfo, MessageId, QueueName, StoreError, Version, Write, WriteBatch};
+use martlet_store::{
+    CellKey, LogId, LogInfo, MessageId, QueueName, StoreError, StoreErrorKind, Version, Write, WriteBatch,
+};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
 
@@ -39,10 +41,8 @@ struct Named<'a> {
     moves: i64,
 }
 
-fn bucket(of: impl Hash) -> i32 {
-    let mut hasher = DefaultHasher::new();
-    of.hash(&mut hasher);
-    i32::try_from(hasher.finish() % BUCKETS).unwrap_or(0)
+fn bucket(of: &[&[u8]]) -> i32 {
+    i32::try_from(hash(of) % BUCKETS).unwrap_or(0)
 }
 
 impl<'a> Named<'a> {
@@ -56,12 +56,12 @@ impl<'a> Named<'a> {
 
     fn order_key(&mut self, queue: i64, key: &str) {
         if self.order.insert((queue, key.to_owned())) {
-            self.buckets.insert(bucket(("order", queue, key)));
+            self.buckets.insert(bucket(&[b"order", &queue.to_le_bytes(), key.as_bytes()]));
         }
     }
 
     fn log(&mut self, log: &'a LogId) {
-        self.buckets.insert(bucket(("log", log)));
+        self.buckets.insert(bucket(&[b"log", log.kind().as_bytes(), log.id().as_bytes()]));
         self.logs.insert(log);
     }
 
@@ -74,7 +74,7 @@ impl<'a> Named<'a> {
     fn add(&mut self, write: &'a Write, queues: &QueueRows) {
         match write {
             Write::PutCell { key, .. } | Write::DeleteCell { key, .. } | Write::CheckCell { key, .. } => {
-                self.buckets.insert(bucket(("cell", key)));
+                self.buckets.insert(bucket(&[b"cell", key.as_str().as_bytes()]));
                 self.cells.insert(key);
             }
             Write::CheckFence { fence } => drop(self.leases.insert(fence.key())),
@@ -87,7 +87,7 @@ impl<'a> Named<'a> {
                 self.enqueued += 1;
                 let Some(row) = queues.get(queue).copied() else { return };
                 if let Some(key) = &message.dedup {
-                    self.buckets.insert(bucket(("dedup", row, key)));
+                    self.buckets.insert(bucket(&[b"dedup", &row.to_le_bytes(), key.as_bytes()]));
                     self.dedup.insert((row, key));
                 }
                 if let Some(key) = &message.order_key {
@@ -98,7 +98,7 @@ impl<'a> Named<'a> {
                 self.enqueued += 1;
                 let Some(row) = queues.get(queue).copied() else { return };
                 if let Some(key) = &item.message.dedup {
-                    self.buckets.insert(bucket(("dedup", row, key)));
+                    self.buckets.insert(bucket(&[b"dedup", &row.to_le_bytes(), key.as_bytes()]));
                 }
                 if let Some(key) = &item.message.order_key {
                     self.order_key(row, key);
@@ -116,14 +116,14 @@ impl<'a> Named<'a> {
     }
 }
 
-/// Takes the locks, loads, and decides.
+/// Takes the locks, loads, and decides. `None`: the rows of the queues are not those that the database has.
 pub(super) async fn decide(
     inner: &Inner,
     conn: Conn<'_>,
     batches: &[&WriteBatch],
     queues: &QueueRows,
     begin: bool,
-) -> Result<Decided, Failed> {
+) -> Result<Option<Decided>, Failed> {
     let failed = |error: Error| Failed::before("cannot read what the batch names", &error);
     let sql = &inner.group_sql;
     let mut named = Named::of(batches, queues);
@@ -146,6 +146,8 @@ pub(super) async fn decide(
     let (dedup_queues, dedup_keys): (Vec<i64>, Vec<&str>) = named.dedup.iter().copied().unzip();
     let (order_queues, order_texts): (Vec<i64>, Vec<&str>) =
         named.order.iter().map(|(queue, key)| (*queue, key.as_str())).unzip();
+    let (rows, row_names): (Vec<i64>, Vec<&str>) =
+        queues.iter().map(|(name, row)| (*row, name.as_str())).unzip();
     let now = inner.simulated();
     // Batches that write no cell need no version of their own.
     let writes_cells =
@@ -154,7 +156,7 @@ pub(super) async fn decide(
 
     let reads: [(&Sql, bool, Vec<&(dyn ToSql + Sync)>); 8] = [
         (&sql.lock, !buckets.is_empty(), vec![&inner.lock_class, &buckets]),
-        (&sql.start, true, vec![&now, &versions, &named.enqueued]),
+        (&sql.start, true, vec![&now, &versions, &named.enqueued, &rows, &row_names]),
         (&sql.cells, !cells.is_empty(), vec![&cells]),
         (&sql.leases, !leases.is_empty(), vec![&leases]),
         (&sql.logs, !kinds.is_empty(), vec![&kinds, &log_ids]),
@@ -168,6 +170,15 @@ pub(super) async fn decide(
 
     let (_locked, start) = (next(), next());
     let start = start.first().ok_or_else(|| Failed::from(crate::error::corrupt_row("no answer")))?;
+    let isolation: &str = start.get(4);
+    if !begin && isolation != "read committed" {
+        let detail =
+            format!("a transaction for `commit_in` must be READ COMMITTED, and this one is {isolation}");
+        return Err(StoreError::new(StoreErrorKind::Invalid, detail).into());
+    }
+    if !start.get::<_, bool>(3) {
+        return Ok(None);
+    }
     let now = time(start.get(0));
     let versions: Vec<i64> = start.get(1);
     let numbers: Vec<i64> = start.get(2);
@@ -211,5 +222,5 @@ pub(super) async fn decide(
     let results: Results = batches.iter().map(decide).collect();
     let changes = engine.changes();
     let touched = !changes.messages.is_empty();
-    Ok(Decided { results, changes, now, touched })
+    Ok(Some(Decided { results, changes, now, touched }))
 }

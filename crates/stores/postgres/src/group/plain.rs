@@ -36,14 +36,14 @@ pub(super) async fn enqueue(
     let times: Vec<Option<i64>> =
         messages.iter().map(|(_, message)| message.not_before.map(Timestamp::as_micros)).collect();
     let bodies: Vec<&[u8]> = messages.iter().map(|(_, message)| &*message.body).collect();
-    let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
-    for row in &rows {
-        *counts.entry(*row).or_default() += 1;
+    let mut counts: BTreeMap<i64, (i64, &str)> = BTreeMap::new();
+    for (row, (queue, _)) in rows.iter().zip(messages) {
+        counts.entry(*row).or_insert((0, queue.as_str())).0 += 1;
     }
-    let (count_queues, count): (Vec<i64>, Vec<i64>) = counts.into_iter().unzip();
+    let (count_queues, (count, names)): (Vec<i64>, (Vec<i64>, Vec<&str>)) = counts.into_iter().unzip();
     let now = inner.simulated();
-    let params: [&(dyn ToSql + Sync); 9] =
-        [&now, &rows, &priorities, &windows, &times, &bodies, &slot, &count_queues, &count];
+    let params: [&(dyn ToSql + Sync); 10] =
+        [&now, &rows, &priorities, &windows, &times, &bodies, &slot, &count_queues, &count, &names];
     let ready = conn.ready(&inner.group_sql.plain).await;
     let ready = ready.map_err(|error| Failed::before("cannot enqueue", &error))?;
     let answers = conn.ask(&ready, &params).await.map_err(|error| {
@@ -51,6 +51,9 @@ pub(super) async fn enqueue(
         let known = says_no(&error);
         Failed { error: if known { told.not_applied() } else { told }, again: known && is_passing(&error) }
     })?;
+    if answers.len() != messages.len() {
+        return Err(Failed::stale(inner));
+    }
     inner.touched.notify_waiters();
     inner.announce(messages.iter().map(|(queue, _)| *queue));
     let committed = |row: &tokio_postgres::Row| {

@@ -36,17 +36,25 @@ impl GroupSql {
         use Type as T;
         let sql = |text: &str, types: &[Type]| Sql::new(schema, text, types);
         let known = |rest: &str| format!("SELECT {KNOWN} FROM {{s}}.message m {rest}");
-        Self {
-            plain: sql(
-                "WITH n AS MATERIALIZED (SELECT {now} AS now, nextval('{s}.version_seq') AS version), \
+        // Whether these rows are those of queues with these names.
+        let right = |rows: &str, names: &str| {
+            format!(
+                "(SELECT count(*) FROM unnest({rows}, {names}) k (q, n) JOIN {{s}}.queue o ON o.name = k.n \
+                 AND o.queue = k.q) = cardinality({rows})"
+            )
+        };
+        let plain = "WITH n AS MATERIALIZED (SELECT {now} AS now, nextval('{s}.version_seq') AS version WHERE {right}), \
                  i AS (INSERT INTO {s}.message (id, queue, state, visible_at, enqueued, received, held, delivery, \
                  deliveries, priority, dedup_window, not_before, body) \
                  SELECT nextval('{s}.message_seq'), q, CASE WHEN t > now THEN 2 ELSE 0 END, coalesce(t, now), now, now, \
                  false, 0, 0, p, w, t, b FROM unnest($2, $3, $4, $5, $6) x (q, p, w, t, b), n RETURNING id), \
                  c AS (INSERT INTO {s}.count AS c (queue, slot, live, blocked, buried, enqueued, acked) \
-                 SELECT q, $7, k, 0, 0, k, 0 FROM unnest($8, $9) y (q, k) ON CONFLICT (queue, slot) DO UPDATE SET \
+                 SELECT q, $7, k, 0, 0, k, 0 FROM unnest($8, $9) y (q, k), n ON CONFLICT (queue, slot) DO UPDATE SET \
                  live = c.live + excluded.live, enqueued = c.enqueued + excluded.enqueued) \
-                 SELECT id, version FROM i, n",
+                 SELECT id, version FROM i, n";
+        Self {
+            plain: sql(
+                &plain.replace("{right}", &right("$8", "$10")),
                 &[
                     T::INT8,
                     T::INT8_ARRAY,
@@ -57,6 +65,7 @@ impl GroupSql {
                     T::INT4,
                     T::INT8_ARRAY,
                     T::INT8_ARRAY,
+                    T::TEXT_ARRAY,
                 ],
             ),
             order_keys: sql(
@@ -69,9 +78,13 @@ impl GroupSql {
                 &[T::INT4, T::INT4_ARRAY],
             ),
             start: sql(
-                "SELECT {now}, ARRAY(SELECT nextval('{s}.version_seq') FROM generate_series(1, $2)), \
-                 ARRAY(SELECT nextval('{s}.message_seq') FROM generate_series(1, $3))",
-                &[T::INT8, T::INT4, T::INT4],
+                &format!(
+                    "SELECT {{now}}, ARRAY(SELECT nextval('{{s}}.version_seq') FROM generate_series(1, $2)), \
+                     ARRAY(SELECT nextval('{{s}}.message_seq') FROM generate_series(1, $3)), {}, \
+                     current_setting('transaction_isolation')",
+                    right("$4", "$5")
+                ),
+                &[T::INT8, T::INT4, T::INT4, T::INT8_ARRAY, T::TEXT_ARRAY],
             ),
             cells: sql("SELECT key, version, expires FROM {s}.cell WHERE key = ANY($1)", &[T::TEXT_ARRAY]),
             // Whoever takes the lease meanwhile waits until this group is done.

@@ -5,7 +5,7 @@ use martlet_postgres::PostgresStore;
 use martlet_store::{CellKey, Expect, Message, Queue, QueueName, Store, StoreErrorKind, Version, WriteBatch};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, IsolationLevel, NoTls};
 
 fn key(name: &str) -> CellKey {
     CellKey::new(name).unwrap()
@@ -94,6 +94,66 @@ async fn the_programs_tables_move_with_the_batch() {
     drop_schema(&url, &schema).await;
 }
 
+#[tokio::test]
+async fn a_transaction_that_cannot_see_what_others_did_is_refused() {
+    let Some(url) = crate::url() else { return };
+    let schema = crate::schema("isolation");
+    let store = PostgresStore::builder(&url).schema(&schema).open().await.unwrap();
+    let mut client = client(&url).await;
+    let tx =
+        client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await.unwrap();
+    let error = store.commit_in(&tx, put("a")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Invalid, "{error}");
+    tx.rollback().await.unwrap();
+    drop_schema(&url, &schema).await;
+}
+
+/// Whoever looks after the database made the schema, and the program's role has rights in it only. Its transactions are serializable
+/// unless they say otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_with_no_rights_but_in_its_schema_will_do() {
+    let Some(url) = crate::url() else { return };
+    let role = crate::schema("role");
+    let schema = format!("\"q'u\\o\"te {role}\"");
+    let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
+    let sql = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'x'; CREATE SCHEMA {quoted} AUTHORIZATION {role}; \
+         ALTER ROLE {role} SET default_transaction_isolation = 'serializable'"
+    );
+    client(&url).await.batch_execute(&sql).await.unwrap();
+    let (scheme, host) = url.split_once("://").unwrap();
+    let as_role = format!("{scheme}://{role}:x@{}", host.rsplit('@').next().unwrap());
+    let open = || PostgresStore::builder(&as_role).schema(&schema).open();
+    let stores: Vec<_> = futures_util::future::join_all((0..4).map(|_| open())).await;
+    let stores: Vec<PostgresStore> = stores.into_iter().map(Result::unwrap).collect();
+    let queue = QueueName::new("q").unwrap();
+    for _ in 0..4 {
+        let message = || Message::new("m");
+        let batch = (0..100).fold(WriteBatch::new(), |batch, _| batch.enqueue(queue.clone(), message()));
+        let _ = stores[0].commit(batch).await.unwrap();
+    }
+    // They all reach for the same messages.
+    let tasks: Vec<_> = (0..8)
+        .map(|n| {
+            let (store, queue) = (stores[n % 4].clone(), queue.clone());
+            tokio::spawn(async move {
+                let mut taken = 0;
+                while store.depth(&queue).await.unwrap().ready > 0 {
+                    taken += store.receive(&queue, 2, Duration::from_secs(60)).await.unwrap().len();
+                }
+                taken
+            })
+        })
+        .collect();
+    let mut taken = 0;
+    for task in tasks {
+        taken += task.await.unwrap();
+    }
+    assert_eq!(taken, 400);
+    let sql = format!("DROP SCHEMA {quoted} CASCADE; DROP ROLE {role}");
+    client(&url).await.batch_execute(&sql).await.unwrap();
+}
+
 /// The program's row, the acknowledgement and the message that follows are one commit: whatever is rolled back in between, each
 /// message has its effect once, and one message follows from it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -155,6 +215,8 @@ async fn a_message_of_another_process_wakes_who_waits() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_behind_a_pooler_finds_the_message_all_the_same() {
     let (Some(url), Some(pooler)) = (crate::url(), crate::pooler()) else { return };
+    let error = PostgresStore::open(&pooler).await.unwrap_err();
+    assert!(error.to_string().contains("PostgresBuilder::pooler"), "{error}");
     let schema = crate::schema("pooler");
     let there = PostgresStore::builder(&pooler).schema(&schema).pooler().open().await.unwrap();
     let clock = Clock::system();
@@ -279,6 +341,52 @@ async fn a_closed_store_has_finished_its_commits_and_refuses_more() {
     assert_eq!(clone.get(&[]).await.unwrap_err().kind(), StoreErrorKind::Closed);
     let again = PostgresStore::builder(&url).schema(&schema).open().await.unwrap();
     assert_eq!(again.scan("", None, 100).await.unwrap().len(), done);
+    drop_schema(&url, &schema).await;
+}
+
+#[tokio::test]
+async fn removing_keeps_up_with_what_expires() {
+    let Some(url) = crate::url() else { return };
+    let schema = crate::schema("keep_up");
+    let store = PostgresStore::builder(&url).schema(&schema).open().await.unwrap();
+    let past = store.now().await.unwrap();
+    for n in 0..20 {
+        let batch = (0..1_000).fold(WriteBatch::new(), |batch, m| {
+            batch.put_expiring(key(&format!("{n}/{m}")), Expect::Any, "v", past)
+        });
+        let _ = store.commit(batch).await.unwrap();
+    }
+    let client = client(&url).await;
+    let clock = Clock::system();
+    let before = clock.now();
+    loop {
+        let rows = client.query_one(&format!("SELECT count(*) FROM {schema}.cell"), &[]).await.unwrap();
+        let left: i64 = rows.get(0);
+        if left == 0 {
+            break;
+        }
+        // At a fixed rate of 1,000 a second it would take 20.
+        assert!(clock.now().since(before) < Duration::from_secs(15), "{left} are left");
+        clock.sleep(Duration::from_millis(50)).await;
+    }
+    store.close().await;
+    drop_schema(&url, &schema).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_ends_the_wait_for_a_message() {
+    let Some(url) = crate::url() else { return };
+    let schema = crate::schema("close_wait");
+    let store = PostgresStore::builder(&url).schema(&schema).open().await.unwrap();
+    let queue = Queue::new(Arc::new(store.clone()), QueueName::new("q").unwrap());
+    let waiter = tokio::spawn(async move { queue.next(1, Duration::from_secs(60)).await });
+    let clock = Clock::system();
+    clock.sleep(Duration::from_millis(500)).await;
+    let before = clock.now();
+    store.close().await;
+    assert_eq!(waiter.await.unwrap().unwrap_err().kind(), StoreErrorKind::Closed);
+    let waited = clock.now().since(before);
+    assert!(waited < Duration::from_secs(3), "{waited:?}: it found out by looking again");
     drop_schema(&url, &schema).await;
 }
 

@@ -73,7 +73,9 @@ async fn a_standby_is_read_refuses_writes_and_takes_over() {
     let Some((mut primary, mut standby)) = pair().await else { return };
     let queue = QueueName::new("q").unwrap();
     let log = LogId::new("saga", "7").unwrap();
-    let first = PostgresStore::open(&primary.url()).await.unwrap();
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", primary.port(), standby.port());
+    let both = format!("postgres://postgres@{hosts}/postgres?target_session_attrs=read-write");
+    let first = PostgresStore::open(&both).await.unwrap();
     let _ = first.commit(put(0).append(log.clone(), None, "step")).await.unwrap();
     let _ = first.commit(enqueue(&queue)).await.unwrap();
     let _ = first.lease(&cell(0), "me", MINUTE).await.unwrap().unwrap();
@@ -97,6 +99,8 @@ async fn a_standby_is_read_refuses_writes_and_takes_over() {
     // What the primary acknowledges while nobody follows it is lost with it: the standby is not synchronous.
     standby.signal("-INT");
     let _ = first.commit(put(2)).await.unwrap();
+    let lost = QueueName::new("lost").unwrap();
+    let _ = first.commit(enqueue(&lost)).await.unwrap();
     primary.signal("-KILL");
     standby.start().await;
     standby.promote();
@@ -105,10 +109,29 @@ async fn a_standby_is_read_refuses_writes_and_takes_over() {
     let found = store.get(&[cell(0), cell(1), cell(2), cell(3)]).await.unwrap();
     assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, false, true]);
     assert_eq!(store.receive(&queue, 10, MINUTE).await.unwrap().len(), 1);
-    // It also listens, which a standby does not let it.
-    until("it listens", async || {
+    // Whoever had it in mind that the lost queue exists makes it anew, so that others find it.
+    let (mut own, connection) = tokio_postgres::connect(&standby.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let tx = own.transaction().await.unwrap();
+    let _ = first.commit_in(&tx, enqueue(&lost)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(store.depth(&lost).await.unwrap().ready, 1);
+    for kind in ["plain", "decided"] {
+        // As if another fail-over had lost it.
+        ask(
+            &standby,
+            "WITH gone AS (DELETE FROM martlet.queue WHERE name = 'lost' RETURNING 1) SELECT '' FROM gone",
+        )
+        .await;
+        let batch = enqueue(&lost);
+        let batch = if kind == "plain" { batch } else { batch.put(cell(4), Expect::Any, "v") };
+        let _ = first.commit(batch).await.unwrap();
+        assert_eq!(store.depth(&lost).await.unwrap().enqueued, 1, "{kind}");
+    }
+    // Both also listen, which a standby does not let them.
+    until("they listen", async || {
         let sql = "SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
-        ask(&standby, sql).await == "1"
+        ask(&standby, sql).await == "2"
     })
     .await;
     let other = PostgresStore::open(&standby.url()).await.unwrap();
