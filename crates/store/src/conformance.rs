@@ -214,6 +214,7 @@ macro_rules! leases_conformance {
     ($make:ident) => {
         $crate::__conformance_cases! { leases, $make:
             one_owner_at_a_time,
+            a_lease_may_be_for_ever,
             an_expired_lease_goes_to_the_next_with_a_higher_fence,
             a_released_lease_is_free_at_once,
             a_stale_fence_writes_nothing,
@@ -238,6 +239,7 @@ macro_rules! logs_conformance {
             logs_do_not_mix,
             a_log_is_read_from_anywhere,
             a_log_that_does_not_exist_is_empty,
+            a_kind_that_is_no_name_has_no_logs,
             a_refused_append_leaves_no_gap,
             an_append_with_a_stale_fence_is_refused,
             a_stale_fence_undoes_the_other_appends_of_its_batch,
@@ -347,8 +349,10 @@ macro_rules! queues_conformance {
             a_dropped_settlement_is_whole_or_nothing,
             a_thousand_messages_go_in_one_batch,
             a_visibility_of_zero_hides_nothing,
+            everything_may_be_taken_for_ever,
             a_restored_message_is_as_it_was,
             a_restored_message_in_flight_is_ready,
+            a_count_of_deliveries_does_not_run_over,
             a_clock_that_goes_back_does_no_harm,
         }
     };

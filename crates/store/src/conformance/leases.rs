@@ -24,6 +24,16 @@ pub async fn one_owner_at_a_time(subject: Subject) {
     assert_eq!(subject.lease("b", TTL).await, None, "the renewal counts");
 }
 
+/// A lease may be for ever, or for less than any clock can tell; only zero is no time.
+pub async fn a_lease_may_be_for_ever(subject: Subject) {
+    let fence = subject.lease("a", Duration::MAX).await.expect("it is free");
+    subject.pass(TTL * 10);
+    assert_eq!(subject.lease("b", TTL).await, None);
+    assert_eq!(subject.lease("a", Duration::MAX).await, Some(fence.clone()), "renewed");
+    assert_eq!(subject.lease("a", Duration::ZERO).await, Some(fence), "released");
+    assert!(subject.lease("b", Duration::from_nanos(1)).await.is_some(), "it is free");
+}
+
 /// After its time a lease goes to whoever asks, and each holder's fence is higher than the last one's.
 pub async fn an_expired_lease_goes_to_the_next_with_a_higher_fence(subject: Subject) {
     let mut last = 0;

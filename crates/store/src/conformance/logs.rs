@@ -121,6 +121,14 @@ pub async fn a_log_that_does_not_exist_is_empty(subject: Subject) {
     assert_eq!(subject.store.logs(None, 10).await.expect("logs"), []);
 }
 
+/// A kind that no log can have has none.
+pub async fn a_kind_that_is_no_name_has_no_logs(subject: Subject) {
+    subject.append("a", "1").await;
+    for kind in ["", "a\0", "a\0b", "a\n", &"x".repeat(1_000)] {
+        assert_eq!(subject.store.open_logs(kind, None, 10).await.expect("open_logs works"), [], "{kind:?}");
+    }
+}
+
 /// A batch that is refused after its append leaves no record, no gap and no log.
 pub async fn a_refused_append_leaves_no_gap(subject: Subject) {
     let refused = |id: &str| append(id, "no").check(key("missing"), crate::Version::from_u64(1));

@@ -19,9 +19,10 @@ use std::time::Duration;
 const GROUP_COMMITS: usize = 128;
 const GROUP_BYTES: usize = 8 << 20;
 
-/// What has expired is removed this often, and this much at a time.
+/// What has expired is looked for this often, and this much is removed at a time: of cells, and of dedup keys of each of so many queues.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-const SWEEP_ROWS: i64 = 256;
+const SWEEP_ROWS: usize = 256;
+const SWEEP_QUEUES: usize = 32;
 
 /// A request. The hold is released when it was answered.
 pub(crate) struct Job {
@@ -38,7 +39,7 @@ pub(crate) enum Work {
 pub(crate) async fn run(inner: Arc<Inner>, mut jobs: Jobs<Job>) {
     let real = martlet_base::Clock::system();
     let rng = Rng::system();
-    let (mut swept, mut next) = (real.now(), None);
+    let (mut swept, mut sweep, mut next) = (real.now(), Sweep::default(), None);
     loop {
         let first = match next.take() {
             Some(job) => job,
@@ -67,17 +68,16 @@ pub(crate) async fn run(inner: Arc<Inner>, mut jobs: Jobs<Job>) {
                         None => break,
                     }
                 }
-                let results = commit(&inner, &batches, false, &rng).await;
+                let results = commit(&inner, &batches, &rng).await;
                 for ((reply, hold), result) in replies.into_iter().zip(results) {
                     // Nobody listens any more when the future was dropped: the commit stands all the same.
                     reply.send(result);
                     drop(hold);
                 }
-                if real.now().since(swept) >= SWEEP_EVERY {
+                if sweep.more || real.now().since(swept) >= SWEEP_EVERY {
                     swept = real.now();
-                    // A group of its own: one that writes cells or a queue itself cannot sweep there. What fails is tried
-                    // again in a second.
-                    let _ = commit(&inner, &[], true, &rng).await;
+                    // What fails is tried again in a second.
+                    let _ = sweep.run(&inner).await;
                 }
             }
         }
@@ -86,10 +86,10 @@ pub(crate) async fn run(inner: Arc<Inner>, mut jobs: Jobs<Job>) {
 
 type Results = Vec<Result<Committed, StoreError>>;
 
-async fn commit(inner: &Inner, batches: &[WriteBatch], sweep: bool, rng: &Rng) -> Results {
+async fn commit(inner: &Inner, batches: &[WriteBatch], rng: &Rng) -> Results {
     let all = |error: StoreError| batches.iter().map(|_| Err(error.clone())).collect();
     for tries in 0..TRIES {
-        match attempt(inner, batches, sweep).await {
+        match attempt(inner, batches).await {
             Ok(Some(results)) => return results,
             // Each time somebody else got something done; a pause lets them not collide again.
             Ok(None) => give_way(rng, tries).await,
@@ -117,7 +117,7 @@ fn counters(named: &Named<'_>) -> Vec<String> {
 }
 
 /// `None`: somebody else was faster, and nothing was done.
-async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<Option<Results>, StoreError> {
+async fn attempt(inner: &Inner, batches: &[WriteBatch]) -> Result<Option<Results>, StoreError> {
     let mut named = Named::of(batches);
     let keys = &inner.keys;
     let counters = counters(&named);
@@ -227,9 +227,6 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch], sweep: bool) -> Result<O
     logs::write(&mut change, keys, &changes);
     write(inner, &mut change, &changes, now);
     let touched = !changes.messages.is_empty();
-    if sweep {
-        sweep_into(inner, &mut change, now).await?;
-    }
     if !change.is_empty()
         && let Applied::TooLate = apply(inner, &change).await?
     {
@@ -413,54 +410,68 @@ pub(crate) fn place(
     }
 }
 
-/// Removes some of what has expired, in a group of its own.
-async fn sweep_into(inner: &Inner, change: &mut Change, now: Timestamp) -> Result<(), StoreError> {
-    let keys = &inner.keys;
-    let now = now.as_micros().to_string();
-    let due = |pipe: &mut redis::Pipeline, key: &str| {
-        pipe.cmd("ZRANGEBYSCORE").arg(key).arg("-inf").arg(&now).arg("LIMIT").arg(0).arg(SWEEP_ROWS);
-    };
-    let mut pipe = redis::pipe();
-    pipe.atomic();
-    pipe.cmd("HMGET").arg(&keys.sequence).arg(CELLS);
-    due(&mut pipe, &keys.cell_expiry);
-    pipe.cmd("ZRANGEBYLEX").arg(&keys.queues).arg("-").arg("+").arg("LIMIT").arg(0).arg(SWEEP_ROWS);
-    let mut answers = ask(&inner.conn, &pipe).await?.into_iter();
-    let sequence = fields(answers.next())?.pop().flatten();
-    let cells = list(answers.next())?;
-    let queues = list(answers.next())?;
-    // Should the group write cells itself after all, another one sweeps them.
-    if !cells.is_empty() && !change.changes.contains(CELLS) {
-        change.only_while(&keys.sequence, CELLS, sequence);
-        change.changes.insert(CELLS.to_owned());
-        for name in cells {
-            change.call("HDEL", &keys.cells, [&name]);
-            change.call("ZREM", &keys.cell_order, [&name]);
-            change.call("ZREM", &keys.cell_expiry, [&name]);
-        }
-    }
-    for name in queues {
-        let name = QueueName::new(load::text(&name)?)?;
-        let counter = sequence_of(&name);
-        if change.changes.contains(&counter) {
-            continue;
-        }
-        let queue = keys.queue(&name);
+/// Removes what has expired, some of it at a time.
+#[derive(Default)]
+struct Sweep {
+    /// The queue behind which it goes on.
+    after: Vec<u8>,
+    /// Whether there was more: then it goes on after the next group, because a fixed rate would be too slow for somebody.
+    more: bool,
+}
+
+impl Sweep {
+    async fn run(&mut self, inner: &Inner) -> Result<(), StoreError> {
+        self.more = false;
+        let keys = &inner.keys;
+        let now = inner.now().await?.as_micros().to_string();
+        let due = |pipe: &mut redis::Pipeline, key: &str| {
+            pipe.cmd("ZRANGEBYSCORE").arg(key).arg("-inf").arg(&now).arg("LIMIT").arg(0).arg(SWEEP_ROWS);
+        };
+        let mut pipe = redis::pipe();
+        let from = if self.after.is_empty() { b"-".to_vec() } else { [b"(", &self.after[..]].concat() };
+        pipe.cmd("ZRANGEBYLEX").arg(&keys.queues).arg(from).arg("+").arg("LIMIT").arg(0).arg(SWEEP_QUEUES);
+        let names = list(ask(&inner.conn, &pipe).await?.into_iter().next())?;
+        self.after =
+            if names.len() < SWEEP_QUEUES { Vec::new() } else { names.last().cloned().unwrap_or_default() };
+        let queues: Vec<QueueName> = names
+            .iter()
+            .map(|name| Ok(QueueName::new(load::text(name)?)?))
+            .collect::<Result<_, StoreError>>()?;
+
         let mut pipe = redis::pipe();
         pipe.atomic();
-        pipe.cmd("HMGET").arg(&keys.sequence).arg(&counter);
-        due(&mut pipe, &queue.dedup_end);
+        let counters: Vec<String> =
+            std::iter::once(CELLS.to_owned()).chain(queues.iter().map(sequence_of)).collect();
+        pipe.cmd("HMGET").arg(&keys.sequence).arg(&counters);
+        due(&mut pipe, &keys.cell_expiry);
+        for queue in &queues {
+            due(&mut pipe, &keys.queue(queue).dedup_end);
+        }
         let mut answers = ask(&inner.conn, &pipe).await?.into_iter();
-        let sequence = fields(answers.next())?.pop().flatten();
-        let forgotten = list(answers.next())?;
-        if !forgotten.is_empty() {
+        let sequences = fields(answers.next())?;
+        let mut change = Change::new(keys);
+        for (at, (counter, sequence)) in counters.into_iter().zip(sequences).enumerate() {
+            let gone = list(answers.next())?;
+            if gone.is_empty() {
+                continue;
+            }
+            self.more |= gone.len() == SWEEP_ROWS;
             change.only_while(&keys.sequence, &counter[..], sequence);
             change.changes.insert(counter);
-            for key in forgotten {
-                change.call("HDEL", &queue.dedup, [&key]);
-                change.call("ZREM", &queue.dedup_end, [&key]);
+            let of_queue = at.checked_sub(1).and_then(|at| queues.get(at)).map(|queue| keys.queue(queue));
+            for name in &gone {
+                if let Some(queue) = &of_queue {
+                    change.call("HDEL", &queue.dedup, [name]);
+                    change.call("ZREM", &queue.dedup_end, [name]);
+                } else {
+                    change.call("HDEL", &keys.cells, [name]);
+                    change.call("ZREM", &keys.cell_order, [name]);
+                    change.call("ZREM", &keys.cell_expiry, [name]);
+                }
             }
         }
+        // Nothing was removed when somebody else was faster.
+        self.more |= !change.is_empty() && matches!(apply(inner, &change).await?, Applied::TooLate);
+        Ok(())
     }
-    Ok(())
 }

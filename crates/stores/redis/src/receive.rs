@@ -55,7 +55,8 @@ async fn attempt(inner: &Inner, receive: &Receive) -> Result<Option<Vec<Received
     let mut pipe = redis::pipe();
     pipe.atomic();
     pipe.cmd("HMGET").arg(&inner.keys.sequence).arg(&counter);
-    let due = (*max).max(DUE_AT_ONCE);
+    // More than a script can take anyway; the server's numbers have a sign.
+    let due = (*max).clamp(DUE_AT_ONCE, 1 << 24);
     for timed in [&queue.flight, &queue.delayed] {
         pipe.cmd("ZRANGEBYSCORE").arg(timed).arg("-inf").arg(now.as_micros()).arg("LIMIT").arg(0).arg(due);
     }

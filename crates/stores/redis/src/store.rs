@@ -65,7 +65,7 @@ impl Inner {
         self.clock.as_ref().map_or_else(ClockHold::none, Clock::hold)
     }
 
-    async fn now(&self) -> Result<Timestamp, StoreError> {
+    pub(crate) async fn now(&self) -> Result<Timestamp, StoreError> {
         if let Some(now) = self.simulated() {
             return Ok(now);
         }
@@ -124,6 +124,8 @@ impl RedisStore {
     /// twice is fine. Dropped early, the closing goes on.
     pub async fn close(&self) {
         self.0.handle.close().await;
+        // Those who wait for messages look again, and see that it is closed.
+        self.0.inner.waiters.wake();
     }
 
     pub(crate) fn inner(&self) -> Result<&Arc<Inner>, StoreError> {
@@ -431,7 +433,7 @@ impl Store for RedisStore {
         let inner = self.inner()?;
         let _hold = inner.hold();
         // Whole numbers above this are not exact in a script; it is about 285 years.
-        let ttl = u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX).min(1 << 52);
+        let ttl = u64::try_from(ttl.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX).min(1 << 52);
         let now = inner.simulated().map_or_else(String::new, |now| now.as_micros().to_string());
         let mut invocation = inner.lease.key(&inner.keys.sequence);
         invocation.key(&inner.keys.leases).arg(key.as_str()).arg(owner).arg(now).arg(ttl);

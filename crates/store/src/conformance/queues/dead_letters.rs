@@ -304,6 +304,17 @@ pub async fn a_restored_message_is_as_it_was(subject: Subject) {
     assert_eq!((received.item.id, received.item.deliveries), (ids[0], 3));
 }
 
+/// A count of deliveries that is as high as it can be stays there.
+pub async fn a_count_of_deliveries_does_not_run_over(subject: Subject) {
+    let now = subject.now().await;
+    let mut item = QueueItem::new(MessageId::from_u64(1), Message::new("m"), MessageState::Ready, now);
+    item.deliveries = u32::MAX;
+    let write = Write::Restore { queue: name("q"), item: Box::new(item) };
+    let _ = subject.commit(WriteBatch::new().with(write)).await.expect("restore");
+    assert_eq!(subject.take_one().await.item.deliveries, u32::MAX);
+    assert_eq!(subject.all().await[0].deliveries, u32::MAX);
+}
+
 /// A message that was in flight where it was copied from can be received at once.
 pub async fn a_restored_message_in_flight_is_ready(subject: Subject) {
     let now = subject.now().await;

@@ -165,6 +165,23 @@ pub async fn a_visibility_of_zero_hides_nothing(subject: Subject) {
     subject.queue().ack(&second.receipt).await.expect("ack");
 }
 
+/// All of a queue can be taken, and for ever.
+pub async fn everything_may_be_taken_for_ever(subject: Subject) {
+    for body in ["1", "2"] {
+        subject.enqueue(Message::new(body)).await;
+    }
+    let taken = subject.queue().receive(usize::MAX, Duration::MAX).await.expect("receive");
+    assert_eq!(taken.iter().map(body).collect::<Vec<_>>(), ["1", "2"]);
+    subject.pass(VISIBILITY * 10);
+    assert_eq!(subject.take(1).await, []);
+    assert_eq!((subject.depth().await.in_flight, subject.all().await[0].state), (2, MessageState::InFlight));
+    subject.queue().heartbeat(&taken[0].receipt, Duration::MAX).await.expect("heartbeat");
+    let far = Timestamp::from_micros(i64::MAX);
+    subject.queue().retry_at(&taken[0].receipt, far, "").await.expect("retry");
+    subject.queue().ack(&taken[1].receipt).await.expect("ack");
+    assert_eq!(subject.item(taken[0].item.id).await.map(|item| item.state), Some(MessageState::Delayed));
+}
+
 /// A clock that is set back makes nobody receive what another one has, and numbers go on growing.
 pub async fn a_clock_that_goes_back_does_no_harm(subject: Subject) {
     let first = subject.enqueue(Message::new("1")).await;

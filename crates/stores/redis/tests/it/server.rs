@@ -160,6 +160,60 @@ async fn what_has_expired_is_removed_from_memory() {
 }
 
 #[tokio::test]
+async fn removing_keeps_up_with_what_expires_in_any_number_of_queues() {
+    let Some(url) = crate::url() else { return };
+    let prefix = crate::prefix("keep-up");
+    let store = RedisStore::builder(&url).prefix(&prefix).open().await.unwrap();
+    let past = store.now().await.unwrap();
+    let moment = Duration::from_micros(1);
+    for n in 0..10 {
+        let batch = (0..1_000).fold(WriteBatch::new(), |batch, m| {
+            batch.put_expiring(key(&format!("{n}/{m}")), Expect::Any, "v", past)
+        });
+        let _ = store.commit(batch).await.unwrap();
+    }
+    let last = QueueName::new("q999").unwrap();
+    for n in 0..300 {
+        let queue = QueueName::new(&format!("q{n:03}")).unwrap();
+        let _ = store.commit(WriteBatch::new().enqueue(queue, Message::new("m"))).await.unwrap();
+    }
+    let batch = WriteBatch::new().enqueue(last, Message::new("m").dedup_for("d", moment));
+    let _ = store.commit(batch).await.unwrap();
+    let mut conn = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let clock = Clock::system();
+    let before = clock.now();
+    loop {
+        let mut pipe = redis::pipe();
+        pipe.cmd("HLEN").arg(format!("{{{prefix}}}:cells"));
+        pipe.cmd("HLEN").arg(format!("{{{prefix}}}:queue:q999:dedup"));
+        let left: (u32, u32) = pipe.query_async(&mut conn).await.unwrap();
+        if left == (0, 0) {
+            return;
+        }
+        // At a fixed rate of 256 a second the cells alone would take 40.
+        assert!(clock.now().since(before) < Duration::from_secs(25), "{left:?} are left");
+        let _ = store.commit(WriteBatch::new().delete(key("x"), Expect::Any)).await.unwrap();
+        clock.sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_ends_the_wait_for_a_message() {
+    let Some(url) = crate::url() else { return };
+    let store = RedisStore::builder(&url).prefix(crate::prefix("close")).open().await.unwrap();
+    let waiting = store.clone();
+    let queue = QueueName::new("q").unwrap();
+    let waiter = tokio::spawn(async move { waiting.ready(&queue).await });
+    let clock = Clock::system();
+    clock.sleep(Duration::from_millis(200)).await;
+    let before = clock.now();
+    store.close().await;
+    let _ = waiter.await.unwrap();
+    let waited = clock.now().since(before);
+    assert!(waited < Duration::from_millis(500), "{waited:?}: it found out by looking again");
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_and_a_bad_prefix_are_told() {
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let url = format!("redis://:secret@127.0.0.1:{port}");
