@@ -3,8 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-#[cfg(feature = "cluster")]
 mod backup;
+#[cfg(feature = "cluster")]
 mod cluster;
 mod conformance;
 mod copy;
