@@ -3,8 +3,8 @@
 
 use http::HeaderName;
 use martlet::core::{
-    Call, Client, ClientBuilder, Credential, Descriptor, Idempotency, LimitSpec, Operation, Pager, Response,
-    Result, Secret, quota_headers::Dialect,
+    Call, Client, ClientBuilder, Credential, Descriptor, Extent, Idempotency, LimitSpec, Operation, Pager,
+    Response, Result, Secret, quota_headers::Dialect,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -28,7 +28,8 @@ pub(crate) struct Contact {
 #[derive(Deserialize)]
 struct Page {
     contacts: Vec<Contact>,
-    count: Option<u64>,
+    /// All that there are, on every page (unconfirmed): an answer without it is an error, not the last page.
+    count: u64,
 }
 
 /// A client for one Brevo account.
@@ -51,7 +52,9 @@ impl Brevo {
     /// All contacts, so many a page.
     pub(crate) fn contacts(&self, per_page: u64) -> Pager<Contact> {
         let call = |offset, limit| Call::new(LIST).query("limit", limit).query("offset", offset);
-        let read = |response: &Response| response.json().map(|page: Page| (page.contacts, page.count));
+        let read = |response: &Response| {
+            response.json().map(|page: Page| (page.contacts, Extent::Items(page.count)))
+        };
         Pager::offset(self.0.clone(), LIST, format!("limit={per_page}"), per_page, call, read)
     }
 

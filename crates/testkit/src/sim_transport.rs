@@ -8,6 +8,7 @@ use martlet_core::{BodyStream, SendContext, Transport, TransportError, Transport
 use martlet_store::Store;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
+use url::Position;
 
 /// A simulator as a transport in process: no socket, so a [`ManualClock`](martlet_base::ManualClock) can drive it and a
 /// simulated day runs in seconds.
@@ -65,13 +66,8 @@ impl Transport for SimTransport {
         if let Ok(name) = HeaderValue::try_from(name) {
             headers.insert(header::HOST, name);
         }
-        let request = SimRequest {
-            path: url.path().to_owned(),
-            query: url.query_pairs().into_owned().collect(),
-            method,
-            headers,
-            body,
-        };
+        let target = &url[Position::BeforePath..Position::AfterQuery];
+        let request = SimRequest { headers, body, ..SimRequest::new(method, target) };
         let reply = host.answer(&request).await;
         let interrupted =
             |what| TransportError::new(TransportErrorKind::Interrupted, Delivery::Unknown, what);
