@@ -1,13 +1,20 @@
-//! Group commit: whatever is waiting is read in one or two round trips, decided in memory one batch after the other, and
-//! applied by one script, which does nothing when somebody else wrote meanwhile what had been read.
+//! Group commit: what is waiting is done by one script, by `plain` where that can decide. Everything else is read in one or two round trips,
+//! decided in memory one batch after the other, and applied by one script, which does nothing when somebody else wrote meanwhile what had
+//! been read.
 
 use crate::error::corrupt;
-use crate::keys::{CELLS, LEASES, QueueKeys, sequence_of};
-use crate::load::{self, Applied, Change, TRIES, apply, ask, fields, list, number};
+use crate::keys::QueueKeys;
+use crate::load::{self, Applied, Change, TRIES, apply, ask, failed, fields, list, number};
 use crate::logs;
+use crate::plain;
 use crate::receive::{self, Receive};
-use crate::rows::{decode_cell, decode_item, encode_cell, order_id, order_member, order_prefix, ready_score};
+use crate::rows::{
+    decode_cell, decode_item, encode_cell, encode_item, order_id, order_member, order_prefix, ready_score,
+};
 use crate::store::Inner;
+use futures_util::StreamExt;
+use futures_util::future::Either;
+use futures_util::stream::FuturesUnordered;
 use martlet_base::{ClockHold, Rng, Timestamp};
 use martlet_store::engine::{Changes, Engine, Item, Jobs, Named, Place, Reply};
 use martlet_store::{Committed, MessageId, QueueName, StoreError, StoreErrorKind, Version, WriteBatch};
@@ -16,8 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// At most so many commits and so many bytes are applied by one script: the server does nothing else meanwhile.
-const GROUP_COMMITS: usize = 128;
+const GROUP_COMMITS: usize = 256;
 const GROUP_BYTES: usize = 8 << 20;
+
+/// So many receives, and one group that needs nothing to be read, are on their way at once.
+const AT_ONCE: usize = 5;
 
 /// What has expired is looked for this often, and this much is removed at a time: of cells, and of dedup keys of each of so many queues.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -35,44 +45,65 @@ pub(crate) enum Work {
     Receive(Receive),
 }
 
+/// Commits that share a script, and who waits for each.
+#[derive(Default)]
+struct Group {
+    batches: Vec<WriteBatch>,
+    replies: Vec<(Reply<Committed>, ClockHold)>,
+    bytes: usize,
+}
+
+/// What was on its way.
+#[derive(PartialEq, Eq)]
+enum Done {
+    Commit,
+    Receive,
+}
+
 /// Works until the store is closed and everything that was sent before is done.
 pub(crate) async fn run(inner: Arc<Inner>, mut jobs: Jobs<Job>) {
     let real = martlet_base::Clock::system();
     let rng = Rng::system();
     let (mut swept, mut sweep, mut next) = (real.now(), Sweep::default(), None);
+    let mut running = FuturesUnordered::new();
+    let mut committing = false;
     loop {
-        let first = match next.take() {
-            Some(job) => job,
-            None => match jobs.next().await {
-                Some(job) => job,
-                None => return,
-            },
+        let first = tokio::select! {
+            job = async { if next.is_some() { next.take() } else { jobs.next().await } }, if running.len() < AT_ONCE => job,
+            Some(done) = running.next(), if !running.is_empty() => {
+                committing &= done != Done::Commit;
+                continue;
+            }
         };
-        let Job { work, hold } = first;
+        let Some(Job { work, hold }) = first else { break };
         match work {
-            Work::Receive(receive) => receive::run(&inner, receive, &rng).await,
-            Work::Commit { batch, reply } => {
-                let mut bytes = batch.bytes();
-                let (mut batches, mut replies) = (vec![batch], vec![(reply, hold)]);
-                while batches.len() < GROUP_COMMITS && bytes < GROUP_BYTES {
-                    match jobs.waiting() {
-                        Some(Job { work: Work::Commit { batch, reply }, hold }) => {
-                            bytes += batch.bytes();
-                            batches.push(batch);
-                            replies.push((reply, hold));
-                        }
-                        Some(other) => {
-                            next = Some(other);
-                            break;
-                        }
-                        None => break,
-                    }
-                }
-                let results = commit(&inner, &batches, &rng).await;
-                for ((reply, hold), result) in replies.into_iter().zip(results) {
-                    // Nobody listens any more when the future was dropped: the commit stands all the same.
-                    reply.send(result);
+            Work::Receive(receive) => {
+                let inner = &inner;
+                running.push(Either::Left(async move {
+                    receive::run(inner, receive).await;
                     drop(hold);
+                    Done::Receive
+                }));
+            }
+            Work::Commit { batch, reply } => {
+                // Whoever waits meanwhile joins the next group: a larger one costs less for each, and is synced once.
+                while committing {
+                    committing = running.next().await.is_some_and(|done| done != Done::Commit);
+                }
+                // Whoever was just answered may be about to commit again.
+                tokio::task::yield_now().await;
+                let mut group = Group::default();
+                group.push(batch, reply, hold);
+                next = group.gather(&mut jobs);
+                let is_plain = group.batches.iter().all(plain::is_plain);
+                let done = answer(&inner, group, is_plain, &rng);
+                if is_plain {
+                    committing = true;
+                    running.push(Either::Right(done));
+                } else {
+                    // Whoever commits after others sees what they did, also when nobody waits for their answers any more.
+                    while running.next().await.is_some() {}
+                    done.await;
                 }
                 if sweep.more || real.now().since(swept) >= SWEEP_EVERY {
                     swept = real.now();
@@ -82,11 +113,61 @@ pub(crate) async fn run(inner: Arc<Inner>, mut jobs: Jobs<Job>) {
             }
         }
     }
+    while running.next().await.is_some() {}
+}
+
+impl Group {
+    fn push(&mut self, batch: WriteBatch, reply: Reply<Committed>, hold: ClockHold) {
+        self.bytes += batch.bytes();
+        self.batches.push(batch);
+        self.replies.push((reply, hold));
+    }
+
+    /// Takes in what waits; the first job that is no commit is given back.
+    fn gather(&mut self, jobs: &mut Jobs<Job>) -> Option<Job> {
+        while self.batches.len() < GROUP_COMMITS && self.bytes < GROUP_BYTES {
+            match jobs.waiting()? {
+                Job { work: Work::Commit { batch, reply }, hold } => self.push(batch, reply, hold),
+                other => return Some(other),
+            }
+        }
+        None
+    }
+}
+
+async fn answer(inner: &Inner, group: Group, is_plain: bool, rng: &Rng) -> Done {
+    let results = if is_plain {
+        commit_plain(inner, &group.batches, rng).await
+    } else {
+        commit(inner, &group.batches.iter().collect::<Vec<_>>(), rng).await
+    };
+    for ((reply, hold), result) in group.replies.into_iter().zip(results) {
+        // Nobody listens any more when the future was dropped: the commit stands all the same.
+        reply.send(result);
+        drop(hold);
+    }
+    Done::Commit
 }
 
 type Results = Vec<Result<Committed, StoreError>>;
 
-async fn commit(inner: &Inner, batches: &[WriteBatch], rng: &Rng) -> Results {
+/// What the script leaves alone is decided as everything else is.
+async fn commit_plain(inner: &Inner, batches: &[WriteBatch], rng: &Rng) -> Results {
+    let done = match plain::commit(inner, batches).await {
+        Ok(done) => done,
+        Err(error) => return batches.iter().map(|_| Err(error.clone())).collect(),
+    };
+    let left: Vec<&WriteBatch> =
+        batches.iter().zip(&done).filter(|(_, done)| done.is_none()).map(|(batch, _)| batch).collect();
+    let mut decided = if left.is_empty() { Vec::new() } else { commit(inner, &left, rng).await }.into_iter();
+    let result = |done: Option<Committed>| match done {
+        Some(committed) => Ok(committed),
+        None => decided.next().unwrap_or_else(|| Err(too_busy())),
+    };
+    done.into_iter().map(result).collect()
+}
+
+async fn commit(inner: &Inner, batches: &[&WriteBatch], rng: &Rng) -> Results {
     let all = |error: StoreError| batches.iter().map(|_| Err(error.clone())).collect();
     for tries in 0..TRIES {
         match attempt(inner, batches).await {
@@ -99,35 +180,26 @@ async fn commit(inner: &Inner, batches: &[WriteBatch], rng: &Rng) -> Results {
     all(too_busy())
 }
 
-pub(crate) fn too_busy() -> StoreError {
+fn too_busy() -> StoreError {
     let detail = "other processes write to the same keys all the time";
     StoreError::new(StoreErrorKind::Unavailable, detail).not_applied()
 }
 
-pub(crate) async fn give_way(rng: &Rng, tries: usize) {
+async fn give_way(rng: &Rng, tries: usize) {
     let ceiling = 100_u64 << tries.min(6);
     martlet_base::Clock::system().sleep(Duration::from_micros(rng.below(ceiling))).await;
 }
 
-/// The counters of what a group names.
-fn counters(named: &Named<'_>) -> Vec<String> {
-    let cells = (!named.cells.is_empty()).then(|| CELLS.to_owned());
-    let leases = (!named.leases.is_empty()).then(|| LEASES.to_owned());
-    cells.into_iter().chain(leases).chain(named.queues.keys().map(|name| sequence_of(name))).collect()
-}
-
 /// `None`: somebody else was faster, and nothing was done.
-async fn attempt(inner: &Inner, batches: &[WriteBatch]) -> Result<Option<Results>, StoreError> {
-    let mut named = Named::of(batches);
+async fn attempt(inner: &Inner, batches: &[&WriteBatch]) -> Result<Option<Results>, StoreError> {
+    let mut named = Named::of(batches.iter().copied());
     let keys = &inner.keys;
-    let counters = counters(&named);
 
     let mut pipe = redis::pipe();
     pipe.atomic();
     pipe.cmd("TIME");
     pipe.hincr(&keys.numbers, "version", batches.len());
     pipe.hincr(&keys.numbers, "message", named.new_messages());
-    pipe.cmd("HMGET").arg(&keys.sequence).arg("none").arg(&counters);
     let cells: Vec<&str> = named.cells.iter().map(|key| key.as_str()).collect();
     if !cells.is_empty() {
         pipe.cmd("HMGET").arg(&keys.cells).arg(&cells);
@@ -156,26 +228,30 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch]) -> Result<Option<Results
     let now = inner.simulated().unwrap_or(server);
     let last_version = number(answers.next())?;
     let last_message = number(answers.next())?;
-    let mut change = Change::new(keys);
-    for (counter, value) in counters.into_iter().zip(fields(answers.next())?.into_iter().skip(1)) {
-        change.only_while(&keys.sequence, counter, value);
-    }
+    let mut change = Change::default();
 
     let mut engine = Engine::new(last_message - named.new_messages() + 1..=last_message);
     let mut loaded = BTreeSet::new();
     if !cells.is_empty() {
         for (key, cell) in named.cells.iter().zip(fields(answers.next())?) {
+            let cell = cell.map(|cell| decode_cell(&cell)).transpose()?;
+            let version = cell.as_ref().map(|cell| cell.version.as_u64());
+            change.only_while_word(&keys.cells, key.as_str(), version);
             if let Some(cell) = cell {
-                let cell = decode_cell(&cell)?;
                 engine.load_cell((*key).clone(), cell.version, cell.expires);
             }
         }
     }
     if !leases.is_empty() {
         for (key, lease) in named.leases.iter().zip(fields(answers.next())?) {
-            if let Some(lease) = lease {
+            let token = |lease: Vec<u8>| {
                 let token = load::text(&lease)?.split(' ').next().and_then(|token| token.parse().ok());
-                engine.load_lease((*key).clone(), token.ok_or_else(|| corrupt("not a lease"))?);
+                token.ok_or_else(|| corrupt("not a lease"))
+            };
+            let token = lease.map(token).transpose()?;
+            change.only_while_word(&keys.leases, key.as_str(), token);
+            if let Some(token) = token {
+                engine.load_lease((*key).clone(), token);
             }
         }
     }
@@ -184,13 +260,14 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch]) -> Result<Option<Results
             if let Some(found) = &found {
                 engine.load_log(logs::decode((*log).clone(), found)?);
             }
-            // What is decided rests on nothing but this.
             change.only_while(&keys.logs, member, found);
         }
     }
     for (name, queue) in &mut named.queues {
+        let keys = keys.queue(name);
         if !queue.messages.is_empty() {
             for (id, item) in queue.messages.iter().zip(fields(answers.next())?) {
+                change.only_while(&keys.items, id.as_u64().to_string(), item.clone());
                 if let Some(item) = item {
                     let item = decode_item(&item)?;
                     queue.order_keys.extend(item.message.order_key.clone());
@@ -201,6 +278,7 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch]) -> Result<Option<Results
         }
         if !queue.dedup.is_empty() {
             for (key, remembered) in queue.dedup.iter().zip(fields(answers.next())?) {
+                change.only_while(&keys.dedup, *key, remembered.clone());
                 if let Some(remembered) = remembered {
                     let (id, until) =
                         load::text(&remembered)?.split_once(' ').ok_or_else(|| corrupt("not a dedup key"))?;
@@ -216,11 +294,11 @@ async fn attempt(inner: &Inner, batches: &[WriteBatch]) -> Result<Option<Results
             }
         }
     }
-    load_order_keys(inner, &named, &mut engine, &loaded).await?;
+    load_order_keys(inner, &named, &mut engine, &loaded, &mut change).await?;
 
     let first = last_version - batches.len() as u64;
-    let decide = |(index, batch): (usize, &WriteBatch)| {
-        engine.commit(batch.clone(), Version::from_u64(first + 1 + index as u64), now)
+    let decide = |(index, batch): (usize, &&WriteBatch)| {
+        engine.commit((*batch).clone(), Version::from_u64(first + 1 + index as u64), now)
     };
     let results: Results = batches.iter().enumerate().map(decide).collect();
     let changes = engine.changes();
@@ -244,6 +322,7 @@ async fn load_order_keys(
     named: &Named<'_>,
     engine: &mut Engine,
     loaded: &BTreeSet<MessageId>,
+    change: &mut Change,
 ) -> Result<(), StoreError> {
     let mut pipe = redis::pipe();
     let mut wanted = Vec::new();
@@ -251,24 +330,21 @@ async fn load_order_keys(
         let keys = inner.keys.queue(name);
         for order_key in &queue.order_keys {
             let prefix = order_prefix(order_key);
-            let (from, to) = ([b"[", &prefix[..]].concat(), [b"(", order_key.as_bytes(), b"\x01"].concat());
-            pipe.cmd("ZRANGEBYLEX")
-                .arg(&keys.order)
-                .arg(from)
-                .arg(to)
-                .arg("LIMIT")
-                .arg(0)
-                .arg(queue.may_unblock + 1);
-            wanted.push(*name);
+            let range = [[b"[", &prefix[..]].concat(), [b"(", order_key.as_bytes(), b"\x01"].concat()];
+            let limit = queue.may_unblock + 1;
+            pipe.cmd("ZRANGEBYLEX").arg(&keys.order).arg(&range).arg("LIMIT").arg(0).arg(limit);
+            wanted.push((*name, range, limit));
         }
     }
     if wanted.is_empty() {
         return Ok(());
     }
     let mut missing: BTreeMap<&QueueName, BTreeSet<u64>> = BTreeMap::new();
-    for (name, members) in wanted.into_iter().zip(ask(&inner.conn, &pipe).await?) {
-        for member in list(Some(members))? {
-            let id = order_id(&member).ok_or_else(|| corrupt("not a place in an order"))?;
+    for ((name, range, limit), members) in wanted.into_iter().zip(ask(&inner.conn, &pipe).await?) {
+        let members = list(Some(members))?;
+        change.only_while_first(&inner.keys.queue(name).order, range, limit, &members);
+        for member in &members {
+            let id = order_id(member).ok_or_else(|| corrupt("not a place in an order"))?;
             if !loaded.contains(&MessageId::from_u64(id)) {
                 missing.entry(name).or_default().insert(id);
             }
@@ -282,7 +358,9 @@ async fn load_order_keys(
         pipe.cmd("HMGET").arg(&inner.keys.queue(name).items).arg(ids.iter().collect::<Vec<_>>());
     }
     for ((name, ids), items) in missing.iter().zip(ask(&inner.conn, &pipe).await?) {
+        let keys = inner.keys.queue(name);
         for (id, item) in ids.iter().zip(fields(Some(items))?) {
+            change.only_while(&keys.items, id.to_string(), item.clone());
             // Gone meanwhile: then the script will see that something changed.
             let Some(item) = item else { continue };
             engine.load_message((*name).clone(), MessageId::from_u64(*id), decode_item(&item)?);
@@ -295,7 +373,6 @@ fn write(inner: &Inner, change: &mut Change, changes: &Changes, now: Timestamp) 
     let keys = &inner.keys;
     for (key, cell) in &changes.cells {
         let name = key.as_str().as_bytes();
-        change.changes.insert(CELLS.to_owned());
         match cell {
             Some(cell) => {
                 change.call("HSET", &keys.cells, [name, &encode_cell(cell)]);
@@ -316,7 +393,6 @@ fn write(inner: &Inner, change: &mut Change, changes: &Changes, now: Timestamp) 
     }
     for (id, message) in &changes.messages {
         let queue = keys.queue(&message.queue);
-        change.changes.insert(sequence_of(&message.queue));
         place(change, &queue, *id, message.was.as_ref(), message.now.as_ref(), now);
         let number = id.as_u64().to_string();
         match &message.now {
@@ -329,13 +405,11 @@ fn write(inner: &Inner, change: &mut Change, changes: &Changes, now: Timestamp) 
         }
     }
     for ((queue, key), (id, until)) in &changes.remembered {
-        change.changes.insert(sequence_of(queue));
         let (queue, until) = (keys.queue(queue), until.as_micros().to_string());
         change.call("HSET", &queue.dedup, [key.as_bytes(), format!("{id} {until}").as_bytes()]);
         change.call("ZADD", &queue.dedup_end, [until.as_bytes(), key.as_bytes()]);
     }
     for (name, counts) in &changes.queues {
-        change.changes.insert(sequence_of(name));
         let queue = keys.queue(name);
         let by = [
             ("live", counts.live),
@@ -357,7 +431,7 @@ fn write(inner: &Inner, change: &mut Change, changes: &Changes, now: Timestamp) 
 }
 
 /// Moves a message from where it was to where it is, in every list.
-pub(crate) fn place(
+fn place(
     change: &mut Change,
     queue: &QueueKeys,
     id: MessageId,
@@ -389,7 +463,7 @@ pub(crate) fn place(
         }
     }
     let Some(item) = after else { return change.call("HDEL", &queue.items, [number]) };
-    change.call("HSET", &queue.items, [number, item.encode_head().as_bytes()]);
+    change.call("HSET", &queue.items, [number, &encode_item(item)]);
     let at = item.visible_at.as_micros().to_string();
     match item.place {
         Place::Buried => return change.call("ZADD", &queue.buried, [number, number]),
@@ -410,6 +484,27 @@ pub(crate) fn place(
     }
 }
 
+/// Removes what has expired: some of the cells, and some of the dedup keys of each queue. `KEYS`: cells, their order, their expiry; then of each
+/// queue dedup keys and their ends. `ARGV`: the time (empty: the server's), how many of each. Answers 1 if there may be more.
+pub(crate) const SWEEP: &str = r"
+local now, more = ARGV[1], 0
+if now == '' then
+    local time = redis.call('TIME')
+    now = string.format('%.0f', time[1] * 1000000 + time[2])
+end
+local function sweep(ends, keys, order)
+    local due = redis.call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, ARGV[2])
+    if #due == 0 then return end
+    if #due == tonumber(ARGV[2]) then more = 1 end
+    redis.call('HDEL', keys, unpack(due))
+    redis.call('ZREM', ends, unpack(due))
+    if order then redis.call('ZREM', order, unpack(due)) end
+end
+sweep(KEYS[3], KEYS[1], KEYS[2])
+for i = 4, #KEYS, 2 do sweep(KEYS[i + 1], KEYS[i]) end
+return more
+";
+
 /// Removes what has expired, some of it at a time.
 #[derive(Default)]
 struct Sweep {
@@ -423,55 +518,21 @@ impl Sweep {
     async fn run(&mut self, inner: &Inner) -> Result<(), StoreError> {
         self.more = false;
         let keys = &inner.keys;
-        let now = inner.now().await?.as_micros().to_string();
-        let due = |pipe: &mut redis::Pipeline, key: &str| {
-            pipe.cmd("ZRANGEBYSCORE").arg(key).arg("-inf").arg(&now).arg("LIMIT").arg(0).arg(SWEEP_ROWS);
-        };
-        let mut pipe = redis::pipe();
         let from = if self.after.is_empty() { b"-".to_vec() } else { [b"(", &self.after[..]].concat() };
-        pipe.cmd("ZRANGEBYLEX").arg(&keys.queues).arg(from).arg("+").arg("LIMIT").arg(0).arg(SWEEP_QUEUES);
-        let names = list(ask(&inner.conn, &pipe).await?.into_iter().next())?;
-        self.after =
-            if names.len() < SWEEP_QUEUES { Vec::new() } else { names.last().cloned().unwrap_or_default() };
-        let queues: Vec<QueueName> = names
-            .iter()
-            .map(|name| Ok(QueueName::new(load::text(name)?)?))
-            .collect::<Result<_, StoreError>>()?;
-
         let mut pipe = redis::pipe();
-        pipe.atomic();
-        let counters: Vec<String> =
-            std::iter::once(CELLS.to_owned()).chain(queues.iter().map(sequence_of)).collect();
-        pipe.cmd("HMGET").arg(&keys.sequence).arg(&counters);
-        due(&mut pipe, &keys.cell_expiry);
-        for queue in &queues {
-            due(&mut pipe, &keys.queue(queue).dedup_end);
+        pipe.cmd("ZRANGEBYLEX").arg(&keys.queues).arg(from).arg("+").arg("LIMIT").arg(0).arg(SWEEP_QUEUES);
+        let mut queues = list(ask(&inner.conn, &pipe).await?.into_iter().next())?;
+        let mut invocation = inner.sweep.key(&keys.cells);
+        invocation.key(&keys.cell_order).key(&keys.cell_expiry);
+        for name in &queues {
+            let queue = keys.queue(&QueueName::new(load::text(name)?)?);
+            invocation.key(queue.dedup).key(queue.dedup_end);
         }
-        let mut answers = ask(&inner.conn, &pipe).await?.into_iter();
-        let sequences = fields(answers.next())?;
-        let mut change = Change::new(keys);
-        for (at, (counter, sequence)) in counters.into_iter().zip(sequences).enumerate() {
-            let gone = list(answers.next())?;
-            if gone.is_empty() {
-                continue;
-            }
-            self.more |= gone.len() == SWEEP_ROWS;
-            change.only_while(&keys.sequence, &counter[..], sequence);
-            change.changes.insert(counter);
-            let of_queue = at.checked_sub(1).and_then(|at| queues.get(at)).map(|queue| keys.queue(queue));
-            for name in &gone {
-                if let Some(queue) = &of_queue {
-                    change.call("HDEL", &queue.dedup, [name]);
-                    change.call("ZREM", &queue.dedup_end, [name]);
-                } else {
-                    change.call("HDEL", &keys.cells, [name]);
-                    change.call("ZREM", &keys.cell_order, [name]);
-                    change.call("ZREM", &keys.cell_expiry, [name]);
-                }
-            }
-        }
-        // Nothing was removed when somebody else was faster.
-        self.more |= !change.is_empty() && matches!(apply(inner, &change).await?, Applied::TooLate);
+        self.after = if queues.len() < SWEEP_QUEUES { Vec::new() } else { queues.pop().unwrap_or_default() };
+        invocation.arg(inner.time_for_script()).arg(SWEEP_ROWS);
+        let mut conn = inner.conn.clone();
+        let more: i64 = invocation.invoke_async(&mut conn).await.map_err(failed)?;
+        self.more = more > 0;
         Ok(())
     }
 }

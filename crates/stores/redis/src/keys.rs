@@ -2,15 +2,9 @@
 
 use martlet_store::{LogId, QueueName};
 
-/// Counters by which a group sees that nobody wrote what it had read.
-pub(crate) const CELLS: &str = "cells";
-pub(crate) const LEASES: &str = "leases";
-
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
     tag: String,
-    /// The counters.
-    pub(crate) sequence: String,
     /// The numbers of the last version and the last message.
     pub(crate) numbers: String,
     /// Version, expiry and value by key; the keys in their order; and the times of those that expire.
@@ -55,7 +49,6 @@ impl Keys {
         let tag = format!("{{{prefix}}}");
         let key = |name: &str| format!("{tag}:{name}");
         Self {
-            sequence: key("sequence"),
             numbers: key("numbers"),
             cells: key("cells"),
             cell_order: key("cell-order"),
@@ -95,9 +88,4 @@ impl Keys {
             counts: key("counts"),
         }
     }
-}
-
-/// The counter of a queue.
-pub(crate) fn sequence_of(queue: &QueueName) -> String {
-    format!("queue:{queue}")
 }

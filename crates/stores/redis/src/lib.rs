@@ -8,6 +8,7 @@ mod group;
 mod keys;
 mod load;
 mod logs;
+mod plain;
 mod quota;
 mod reads;
 mod receive;

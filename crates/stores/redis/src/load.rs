@@ -2,25 +2,29 @@
 
 use crate::conn::Conn;
 use crate::error::{corrupt, from_redis, is_refusal};
-use crate::keys::Keys;
 use crate::store::Inner;
 use martlet_base::Timestamp;
 use martlet_store::StoreError;
 use redis::{Pipeline, Value};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-/// Does all of it if no field has changed since it was read, and nothing otherwise. `KEYS[1]` holds the counters. `ARGV`: how many fields
-/// were read, each as index of its key, name, value (`0` for none); how many counters change, each; then commands, each as name, index of
-/// its key, count of its arguments, arguments.
-const APPLY: &str = r"
+/// Does all of it if nothing has changed since it was read, and nothing otherwise. `ARGV`: how many fields were read, each as index of its
+/// key, name, up to where it counts (-1: all of it), value (empty: none); how many ends of order keys were read, each as index of its key,
+/// from, to, how many, the members behind each other; then commands, each as name, index of its key, count of its arguments, arguments.
+pub(crate) const APPLY: &str = r"
 local at = 2
 for _ = 1, tonumber(ARGV[1]) do
-    if (redis.call('HGET', KEYS[tonumber(ARGV[at])], ARGV[at + 1]) or '0') ~= ARGV[at + 2] then return 0 end
-    at = at + 3
+    local value = redis.call('HGET', KEYS[tonumber(ARGV[at])], ARGV[at + 1]) or ''
+    if string.sub(value, 1, tonumber(ARGV[at + 2])) ~= ARGV[at + 3] then return 0 end
+    at = at + 4
 end
-local changed = tonumber(ARGV[at])
-for i = 1, changed do redis.call('HINCRBY', KEYS[1], ARGV[at + i], 1) end
-at = at + 1 + changed
+local ranges = tonumber(ARGV[at])
+at = at + 1
+for _ = 1, ranges do
+    local members = redis.call('ZRANGEBYLEX', KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2], 'LIMIT', 0, ARGV[at + 3])
+    if table.concat(members) ~= ARGV[at + 4] then return 0 end
+    at = at + 5
+end
 while at <= #ARGV do
     local count, args = tonumber(ARGV[at + 2]), {}
     for i = 1, count do args[i] = ARGV[at + 2 + i] end
@@ -34,11 +38,12 @@ return 1
 pub(crate) const TRIES: usize = 200;
 
 /// What a group read and wants to have done.
+#[derive(Default)]
 pub(crate) struct Change {
     /// Fields that were read, with their values.
-    read: Vec<[Vec<u8>; 3]>,
-    /// Counters of what changes.
-    pub(crate) changes: BTreeSet<String>,
+    read: Vec<[Vec<u8>; 4]>,
+    /// Beginnings of the lists of order keys.
+    ranges: Vec<[Vec<u8>; 5]>,
     keys: Vec<String>,
     /// Where a key is among them, from 1.
     places: HashMap<String, usize>,
@@ -62,19 +67,6 @@ fn joins(command: &str) -> bool {
 }
 
 impl Change {
-    pub(crate) fn new(keys: &Keys) -> Self {
-        let mut change = Self {
-            read: Vec::new(),
-            changes: BTreeSet::new(),
-            keys: Vec::new(),
-            places: HashMap::new(),
-            calls: Vec::new(),
-            last: HashMap::new(),
-        };
-        change.place(&keys.sequence);
-        change
-    }
-
     /// The index of a key as the script counts.
     fn place(&mut self, key: &str) -> usize {
         self.places.get(key).copied().unwrap_or_else(|| {
@@ -87,7 +79,27 @@ impl Change {
     /// Is done only while this field of a hash has this value; `None`: while it is not there.
     pub(crate) fn only_while(&mut self, key: &str, field: impl Into<Vec<u8>>, value: Option<Vec<u8>>) {
         let place = self.place(key).to_string().into_bytes();
-        self.read.push([place, field.into(), value.unwrap_or_else(|| b"0".to_vec())]);
+        self.read.push([place, field.into(), b"-1".to_vec(), value.unwrap_or_default()]);
+    }
+
+    /// The same for a field of which only the first word counts. The word of one that is there is `Some`.
+    pub(crate) fn only_while_word(&mut self, key: &str, field: &str, word: Option<u64>) {
+        let place = self.place(key).to_string().into_bytes();
+        let begin = word.map_or_else(String::new, |word| format!("{word} ")).into_bytes();
+        let upto = if begin.is_empty() { -1 } else { begin.len().cast_signed() };
+        self.read.push([place, field.into(), upto.to_string().into_bytes(), begin]);
+    }
+
+    /// Is done only while these are the first `limit` members of a sorted set in this range.
+    pub(crate) fn only_while_first(
+        &mut self,
+        key: &str,
+        range: [Vec<u8>; 2],
+        limit: usize,
+        members: &[Vec<u8>],
+    ) {
+        let (place, [from, to]) = (self.place(key).to_string().into_bytes(), range);
+        self.ranges.push([place, from, to, limit.to_string().into_bytes(), members.concat()]);
     }
 
     /// One command on one key. Commands on the same key are done in their order, those on different ones in any.
@@ -126,9 +138,9 @@ pub(crate) async fn apply(inner: &Inner, change: &Change) -> Result<Applied, Sto
     for field in change.read.iter().flatten() {
         invocation.arg(&field[..]);
     }
-    invocation.arg(change.changes.len());
-    for counter in &change.changes {
-        invocation.arg(counter);
+    invocation.arg(change.ranges.len());
+    for field in change.ranges.iter().flatten() {
+        invocation.arg(&field[..]);
     }
     for call in &change.calls {
         invocation.arg(call.command).arg(call.place).arg(call.args.len());
@@ -136,30 +148,32 @@ pub(crate) async fn apply(inner: &Inner, change: &Change) -> Result<Applied, Sto
             invocation.arg(&arg[..]);
         }
     }
-    let failed = |error: redis::RedisError| {
-        let told = from_redis("cannot write", &error);
-        if is_refusal(&error) { told.not_applied() } else { told }
-    };
     let mut conn = inner.conn.clone();
     let done: i64 = invocation.invoke_async(&mut conn).await.map_err(failed)?;
     if done == 0 {
         return Ok(Applied::TooLate);
     }
-    if let Some((replicas, timeout)) = inner.replicas {
-        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
-        let reached: Result<usize, _> =
-            redis::cmd("WAIT").arg(replicas).arg(millis).query_async(&mut conn).await;
-        let reached = reached.map_err(|error| from_redis("cannot wait for replicas", &error))?;
-        if reached < replicas {
-            let detail = format!("{reached} of {replicas} replicas have it in time");
-            return Err(StoreError::new(martlet_store::StoreErrorKind::Unavailable, detail));
-        }
-    }
+    replicated(inner, &mut conn).await?;
     Ok(Applied::Done)
 }
 
-pub(crate) fn script() -> redis::Script {
-    redis::Script::new(APPLY)
+/// Why a script that writes failed.
+pub(crate) fn failed(error: redis::RedisError) -> StoreError {
+    let told = from_redis("cannot write", &error);
+    if is_refusal(&error) { told.not_applied() } else { told }
+}
+
+/// Waits for replicas, if that is asked for.
+pub(crate) async fn replicated(inner: &Inner, conn: &mut Conn) -> Result<(), StoreError> {
+    let Some((replicas, timeout)) = inner.replicas else { return Ok(()) };
+    let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+    let reached: Result<usize, _> = redis::cmd("WAIT").arg(replicas).arg(millis).query_async(conn).await;
+    let reached = reached.map_err(|error| from_redis("cannot wait for replicas", &error))?;
+    if reached < replicas {
+        let detail = format!("{reached} of {replicas} replicas have it in time");
+        return Err(StoreError::new(martlet_store::StoreErrorKind::Unavailable, detail));
+    }
+    Ok(())
 }
 
 /// Asks all of it at one point in time.

@@ -49,12 +49,12 @@ end
 return found
 ";
 
-/// Takes, renews or releases a lease. `KEYS`: counters, leases. `ARGV`: key, owner, now, ttl in microseconds. Answers the token, or 0.
+/// Takes, renews or releases a lease. `KEYS`: leases. `ARGV`: key, owner, now, ttl in microseconds. Answers the token, or 0.
 /// A lease is `token end owner`.
 pub(crate) const LEASE: &str = r"
 local now, ttl = tonumber(ARGV[3]), tonumber(ARGV[4])
 if not now then local time = redis.call('TIME') now = time[1] * 1000000 + time[2] end
-local held = redis.call('HGET', KEYS[2], ARGV[1])
+local held = redis.call('HGET', KEYS[1], ARGV[1])
 local token, ends, owner = 0, 0, ''
 if held then
     token, ends, owner = string.match(held, '^(%d+) (-?%d+) (.*)$')
@@ -65,8 +65,7 @@ if is_held and owner ~= ARGV[2] then return 0 end
 if not is_held then
     if ttl == 0 then return 0 end
     token = token + 1
-    redis.call('HINCRBY', KEYS[1], 'leases', 1)
 end
-redis.call('HSET', KEYS[2], ARGV[1], string.format('%d %.0f %s', token, now + ttl, ARGV[2]))
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%d %.0f %s', token, now + ttl, ARGV[2]))
 return token
 ";

@@ -1,17 +1,70 @@
-//! Taking messages.
+//! Taking messages: one script does it, so that no two processes take the same or wait for each other.
 
-use crate::group::{give_way, place, too_busy};
-use crate::keys::sequence_of;
-use crate::load::{self, Applied, Change, TRIES, apply, ask, fields, list};
+use crate::error::corrupt;
+use crate::load::{failed, id, replicated, text};
+use crate::plain::{MOST_MICROS, micros};
 use crate::rows::decode_item;
 use crate::store::Inner;
 use bytes::Bytes;
-use martlet_base::Rng;
-use martlet_store::engine::{Place, Reply};
-use martlet_store::{MessageId, QueueName, Received, StoreError};
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use martlet_base::Timestamp;
+use martlet_store::engine::Reply;
+use martlet_store::{MAX_HISTORY, MessageId, MessageState, QueueName, Receipt, Received, StoreError};
 use std::time::Duration;
+
+/// `KEYS`: items, bodies, ready, flight, delayed. `ARGV`: the time (empty: the server's), how many, for how many microseconds they are hidden,
+/// how many whose time has come are moved to the ready ones, how many lapsed deliveries are remembered. Answers the time, and of each message
+/// number, item, body; nothing at all if there is one that cannot be read.
+pub(crate) const RECEIVE: &str = r"
+local call, format, match = redis.call, string.format, string.match
+local now = tonumber(ARGV[1])
+if not now then local time = call('TIME') now = time[1] * 1000000 + time[2] end
+local stamp, again = format('%.0f', now), format('%.0f', now + tonumber(ARGV[3]))
+local function all(command, key, args)
+    for i = 1, #args, 4000 do call(command, key, unpack(args, i, math.min(i + 3999, #args))) end
+end
+local function get(key, ids)
+    local found = {}
+    for i = 1, #ids, 4000 do
+        for _, value in ipairs(call('HMGET', key, unpack(ids, i, math.min(i + 3999, #ids)))) do found[#found + 1] = value end
+    end
+    return found
+end
+for timed = 4, 5 do
+    local due = call('ZRANGEBYSCORE', KEYS[timed], '-inf', stamp, 'LIMIT', 0, ARGV[4])
+    if #due > 0 then
+        local ready = {}
+        for i, item in ipairs(get(KEYS[1], due)) do
+            local priority = item and match(item, '^%d %S+ %S+ %S+ %d %S+ %S+ (%S+)')
+            if not priority then return {} end
+            ready[#ready + 1], ready[#ready + 2] = format('%.0f', due[i] - tonumber(priority) * 137438953472), due[i]
+        end
+        all('ZREM', KEYS[timed], due)
+        all('ZADD', KEYS[3], ready)
+    end
+end
+local ids = call('ZRANGE', KEYS[3], 0, ARGV[2])
+if #ids == 0 then return { stamp } end
+local items, bodies, flight, new, answer = get(KEYS[1], ids), get(KEYS[2], ids), {}, {}, { stamp }
+for i, id in ipairs(ids) do
+    local enqueued, delivery, held, received, deliveries, priority, order, lapsed, rest =
+        match(items[i] or '', '^%d %S+ (%S+) (%d+) (%d) (%S+) (%d+) (%S+) (%S)([^\n]*)(\n.*)$')
+    if not rest then return {} end
+    if held == '1' then
+        lapsed = lapsed .. ' ' .. received .. ':' .. match(items[i], '^%d (%S+)')
+        local _, count = string.gsub(lapsed, ' ', '')
+        if count > tonumber(ARGV[5]) then lapsed = string.gsub(lapsed, '^ %S+', '', 1) end
+    end
+    local item = format('1 %s %s %.0f 1 %s %.0f %s %s%s%s', again, enqueued, delivery + 1, stamp, math.min(deliveries + 1, 4294967295), priority,
+        order, lapsed, rest)
+    new[#new + 1], new[#new + 2] = id, item
+    flight[#flight + 1], flight[#flight + 2] = again, id
+    answer[#answer + 1], answer[#answer + 2], answer[#answer + 3] = id, item, bodies[i]
+end
+all('HSET', KEYS[1], new)
+all('ZREM', KEYS[3], ids)
+all('ZADD', KEYS[4], flight)
+return answer
+";
 
 /// At most so many messages whose time has come are moved to the ready ones by one receive.
 const DUE_AT_ONCE: usize = 1_000;
@@ -23,93 +76,44 @@ pub(crate) struct Receive {
     pub(crate) reply: Reply<Vec<Received>>,
 }
 
-pub(crate) async fn run(inner: &Inner, receive: Receive, rng: &Rng) {
+pub(crate) async fn run(inner: &Inner, receive: Receive) {
     // Nobody waits for it any more: what is not wanted is not hidden from others.
-    if !receive.reply.is_awaited() {
-        return;
+    if receive.reply.is_awaited() {
+        let received = take(inner, &receive).await;
+        receive.reply.send(received);
     }
-    for tries in 0..TRIES {
-        match attempt(inner, &receive).await {
-            Ok(None) => give_way(rng, tries).await,
-            Ok(Some(received)) => return receive.reply.send(Ok(received)),
-            Err(error) => return receive.reply.send(Err(error)),
-        }
-    }
-    receive.reply.send(Err(too_busy()));
 }
 
-async fn attempt(inner: &Inner, receive: &Receive) -> Result<Option<Vec<Received>>, StoreError> {
+async fn take(inner: &Inner, receive: &Receive) -> Result<Vec<Received>, StoreError> {
     let Receive { queue: name, max, visibility, .. } = receive;
     if *max == 0 {
-        return Ok(Some(Vec::new()));
+        return Ok(Vec::new());
     }
-    let (queue, counter) = (inner.keys.queue(name), sequence_of(name));
-    let now = match inner.simulated() {
-        Some(now) => now,
-        None => {
-            let mut pipe = redis::pipe();
-            pipe.cmd("TIME");
-            load::time(ask(&inner.conn, &pipe).await?.into_iter().next())?
-        }
-    };
-    let mut pipe = redis::pipe();
-    pipe.atomic();
-    pipe.cmd("HMGET").arg(&inner.keys.sequence).arg(&counter);
+    let queue = inner.keys.queue(name);
+    let mut invocation = inner.receive.key(&queue.items);
+    invocation.key(&queue.bodies).key(&queue.ready).key(&queue.flight).key(&queue.delayed);
+    let now = inner.time_for_script();
+    // About 143 years are as good as for ever, and what a script can add to a time without losing a microsecond.
+    let hidden = micros(*visibility).min(MOST_MICROS);
+    invocation.arg(now).arg(isize::try_from(*max).unwrap_or(isize::MAX) - 1).arg(hidden);
     // More than a script can take anyway; the server's numbers have a sign.
-    let due = (*max).clamp(DUE_AT_ONCE, 1 << 24);
-    for timed in [&queue.flight, &queue.delayed] {
-        pipe.cmd("ZRANGEBYSCORE").arg(timed).arg("-inf").arg(now.as_micros()).arg("LIMIT").arg(0).arg(due);
+    invocation.arg((*max).clamp(DUE_AT_ONCE, 1 << 24)).arg(MAX_HISTORY);
+    let mut conn = inner.conn.clone();
+    let answer: Vec<Vec<u8>> = invocation.invoke_async(&mut conn).await.map_err(failed)?;
+    if answer.len() > 1 {
+        replicated(inner, &mut conn).await?;
     }
-    pipe.cmd("ZRANGE").arg(&queue.ready).arg(0).arg(isize::try_from(*max).unwrap_or(isize::MAX) - 1);
-    let mut answers = ask(&inner.conn, &pipe).await?.into_iter();
-    let sequence = fields(answers.next())?.pop().flatten();
-    let mut ids = BTreeSet::new();
-    for _ in 0..3 {
-        for id in list(answers.next())? {
-            ids.insert(load::id(&id)?);
-        }
-    }
-    if ids.is_empty() {
-        return Ok(Some(Vec::new()));
-    }
-    let mut pipe = redis::pipe();
-    pipe.cmd("HMGET").arg(&queue.items).arg(ids.iter().collect::<Vec<_>>());
-    let items = fields(ask(&inner.conn, &pipe).await?.into_iter().next())?;
-    let mut found = Vec::with_capacity(ids.len());
-    for (id, item) in ids.into_iter().zip(items) {
-        // Gone since it was listed: somebody else was faster.
-        let Some(item) = item else { return Ok(None) };
-        found.push((MessageId::from_u64(id), decode_item(&item)?));
-    }
-    found.sort_by_key(|(id, item)| (Reverse(item.message.priority), *id));
+    let wrong = || corrupt("a message that martlet does not write");
+    let (now, messages) = answer.split_first().ok_or_else(wrong)?;
+    let now: i64 = text(now)?.parse().map_err(|_| wrong())?;
+    messages.chunks_exact(3).map(|message| received(name, message, Timestamp::from_micros(now))).collect()
+}
 
-    let mut change = Change::new(&inner.keys);
-    change.only_while(&inner.keys.sequence, &counter[..], sequence);
-    change.changes.insert(counter);
-    let bodies = {
-        let taken: Vec<u64> = found.iter().take(*max).map(|(id, _)| id.as_u64()).collect();
-        let mut pipe = redis::pipe();
-        pipe.cmd("HMGET").arg(&queue.bodies).arg(taken);
-        fields(ask(&inner.conn, &pipe).await?.into_iter().next())?
-    };
-    let mut received = Vec::with_capacity(bodies.len());
-    for (index, (id, before)) in found.into_iter().enumerate() {
-        let Some(body) = bodies.get(index) else {
-            // Its time has come, and others are before it.
-            let mut item = before.clone();
-            item.place = Place::Waiting;
-            place(&mut change, &queue, id, Some(&before), Some(&item), now);
-            continue;
-        };
-        let Some(body) = body else { return Ok(None) };
-        let mut item = before.clone();
-        let mut taken = item.deliver(name, id, now, *visibility);
-        place(&mut change, &queue, id, Some(&before), Some(&item), now);
-        taken.item.message.body = Bytes::copy_from_slice(body);
-        received.push(taken);
-    }
-    match apply(inner, &change).await? {
-        Applied::Done => Ok(Some(received)),
-        Applied::TooLate => Ok(None),
-    }
+fn received(name: &QueueName, message: &[Vec<u8>], now: Timestamp) -> Result<Received, StoreError> {
+    let (number, mut item) = (MessageId::from_u64(id(&message[0])?), decode_item(&message[1])?);
+    item.message.body = Bytes::copy_from_slice(&message[2]);
+    let (delivery, again) = (item.delivery, item.visible_at);
+    let mut shown = item.show(number, now);
+    shown.state = MessageState::InFlight;
+    Ok(Received::new(shown, Receipt::new(name.clone(), number, delivery), again))
 }

@@ -5,14 +5,14 @@ use crate::group::{self, Job, Work};
 use crate::keys::Keys;
 use crate::load::{self, ask, fields, list};
 use crate::logs;
-use crate::receive::Receive;
+use crate::receive::{self, Receive};
 use crate::rows::{decode_cell, decode_item};
-use crate::{quota, reads};
+use crate::{plain, quota, reads};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use martlet_base::{Clock, ClockHold, Timestamp};
-use martlet_store::engine::{Closing, Handle, Item, Reply, Waiters};
+use martlet_store::engine::{Closing, Handle, Reply, Waiters};
 use martlet_store::{
     Capabilities, Cell, CellKey, Committed, Depth, Fence, LogId, LogInfo, MessageId, MessageState, QueueItem,
     QueueName, Received, Record, Store, StoreError, StoreErrorKind, WriteBatch, check_owner,
@@ -44,6 +44,9 @@ pub(crate) struct Inner {
     pub(crate) conn: Conn,
     pub(crate) keys: Keys,
     pub(crate) apply: redis::Script,
+    pub(crate) plain: redis::Script,
+    pub(crate) receive: redis::Script,
+    pub(crate) sweep: redis::Script,
     pub(crate) take: redis::Script,
     scan: redis::Script,
     depth: redis::Script,
@@ -59,6 +62,11 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) fn simulated(&self) -> Option<Timestamp> {
         self.clock.as_ref().map(Clock::wall)
+    }
+
+    /// In microseconds, as scripts take it: empty, they ask the server.
+    pub(crate) fn time_for_script(&self) -> String {
+        self.simulated().map_or_else(String::new, |now| now.as_micros().to_string())
     }
 
     fn hold(&self) -> ClockHold {
@@ -96,7 +104,10 @@ impl RedisStore {
         let inner = Arc::new(Inner {
             conn,
             keys: Keys::new(&settings.prefix),
-            apply: load::script(),
+            apply: redis::Script::new(load::APPLY),
+            plain: redis::Script::new(plain::PLAIN),
+            receive: redis::Script::new(receive::RECEIVE),
+            sweep: redis::Script::new(group::SWEEP),
             take: redis::Script::new(quota::TAKE),
             scan: redis::Script::new(reads::SCAN),
             depth: redis::Script::new(reads::DEPTH),
@@ -343,7 +354,8 @@ impl Store for RedisStore {
             entries.truncate(page);
             for (id, item, body) in entries {
                 after = id;
-                let item = Item::decode(item, Bytes::copy_from_slice(body))?;
+                let mut item = decode_item(item)?;
+                item.message.body = Bytes::copy_from_slice(body);
                 let shown = item.show(MessageId::from_u64(id), now);
                 if items.len() < limit && state.is_none_or(|state| shown.state == state) {
                     items.push(shown);
@@ -434,9 +446,9 @@ impl Store for RedisStore {
         let _hold = inner.hold();
         // Whole numbers above this are not exact in a script; it is about 285 years.
         let ttl = u64::try_from(ttl.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX).min(1 << 52);
-        let now = inner.simulated().map_or_else(String::new, |now| now.as_micros().to_string());
-        let mut invocation = inner.lease.key(&inner.keys.sequence);
-        invocation.key(&inner.keys.leases).arg(key.as_str()).arg(owner).arg(now).arg(ttl);
+        let now = inner.time_for_script();
+        let mut invocation = inner.lease.key(&inner.keys.leases);
+        invocation.arg(key.as_str()).arg(owner).arg(now).arg(ttl);
         let mut conn = inner.conn.clone();
         let token: u64 =
             invocation.invoke_async(&mut conn).await.map_err(|error| from_redis("cannot lease", &error))?;

@@ -68,7 +68,7 @@ impl Cluster {
     }
 
     async fn look_for_owner(&self, prefix: &str) -> Option<(usize, usize)> {
-        let key = format!("{{{prefix}}}:sequence");
+        let key = format!("{{{prefix}}}:numbers");
         for (index, node) in self.0.iter().enumerate() {
             let client = redis::Client::open(node.url()).unwrap();
             let mut conn = client.get_multiplexed_async_connection().await.unwrap();

@@ -1,10 +1,10 @@
 //! What is Redis' own: quotas, several stores, the server's time, memory, being woken.
 
-use martlet_base::Clock;
+use martlet_base::{Clock, ManualClock};
 use martlet_redis::RedisStore;
 use martlet_store::{
-    Cell, CellKey, Cells, Expect, LogId, Message, Outcome, Queue, QueueName, Store, StoreErrorKind,
-    WriteBatch,
+    Cell, CellKey, Cells, DeliveryEnd, Expect, LogId, MAX_HISTORY, Message, Outcome, Queue, QueueName, Store,
+    StoreErrorKind, Write, WriteBatch,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -287,4 +287,98 @@ async fn a_closed_store_says_so() {
     assert_eq!(store.get(&[]).await.unwrap_err().kind(), StoreErrorKind::Closed);
     let error = store.commit(WriteBatch::new()).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stores_that_share_a_queue_deliver_each_message_once() {
+    const EACH: usize = 60;
+    let Some(url) = crate::url() else { return };
+    let (prefix, queue) = (crate::prefix("shared"), QueueName::new("q").unwrap());
+    let mut stores = Vec::new();
+    for _ in 0..4 {
+        stores.push(RedisStore::builder(&url).prefix(&prefix).open().await.unwrap());
+    }
+    let mut tasks = Vec::new();
+    for store in &stores {
+        for task in 0..4 {
+            let (store, queue) = (store.clone(), queue.clone());
+            tasks.push(tokio::spawn(async move {
+                let mut mine = 0;
+                for n in 0..EACH {
+                    // Each is sent by all stores, and one of them is the first; some have an order key, which the script leaves alone.
+                    let mut message = Message::new(format!("{task}/{n}")).dedup(format!("{task}/{n}"));
+                    if n % 5 == 0 {
+                        message = message.order_key("k");
+                    }
+                    let done = store.commit(WriteBatch::new().enqueue(queue.clone(), message)).await.unwrap();
+                    mine += usize::from(matches!(done.outcome(0), Outcome::Enqueued(_)));
+                }
+                mine
+            }));
+        }
+    }
+    let mut enqueued = 0;
+    for task in tasks {
+        enqueued += task.await.unwrap();
+    }
+    assert_eq!(enqueued, 4 * EACH);
+    let mut tasks = Vec::new();
+    for store in &stores {
+        for _ in 0..2 {
+            let (store, queue) = (store.clone(), queue.clone());
+            tasks.push(tokio::spawn(async move {
+                let mut bodies = Vec::new();
+                loop {
+                    let depth = store.depth(&queue).await.unwrap();
+                    if depth.ready + depth.in_flight + depth.blocked == 0 {
+                        break;
+                    }
+                    let received = store.receive(&queue, 7, Duration::from_secs(600)).await.unwrap();
+                    let batch = received.iter().fold(WriteBatch::new(), |batch, one| batch.ack(&one.receipt));
+                    let _ = store.commit(batch).await.unwrap();
+                    bodies.extend(
+                        received.iter().map(|one| String::from_utf8(one.item.message.body.to_vec()).unwrap()),
+                    );
+                }
+                bodies
+            }));
+        }
+    }
+    let mut bodies = Vec::new();
+    for task in tasks {
+        bodies.extend(task.await.unwrap());
+    }
+    bodies.sort();
+    let mut expected: Vec<_> =
+        (0..4).flat_map(|task| (0..EACH).map(move |n| format!("{task}/{n}"))).collect();
+    expected.sort();
+    assert_eq!(bodies, expected);
+}
+
+#[tokio::test]
+async fn of_messages_that_lapse_again_and_again_the_last_deliveries_are_remembered() {
+    let Some(url) = crate::url() else { return };
+    let manual = ManualClock::new();
+    let builder = RedisStore::builder(&url).prefix(crate::prefix("lapse")).clock(manual.clock());
+    let (store, queue) = (builder.open().await.unwrap(), QueueName::new("q").unwrap());
+    let _ = store.commit(WriteBatch::new().enqueue(queue.clone(), Message::new("m"))).await.unwrap();
+    let mut times = Vec::new();
+    for n in 0..MAX_HISTORY + 4 {
+        let received = store.receive(&queue, 1, Duration::from_secs(1)).await.unwrap();
+        let history = &received[0].item.history;
+        let found: Vec<_> = history.iter().map(|past| (past.received, past.ended)).collect();
+        assert_eq!(found, times[n.saturating_sub(MAX_HISTORY)..], "after {n}");
+        assert!(history.iter().all(|past| past.end == DeliveryEnd::Lapsed));
+        let now = store.now().await.unwrap();
+        times.push((now, now + Duration::from_secs(1)));
+        if n == MAX_HISTORY {
+            // What a write brings together is one history.
+            let batch = WriteBatch::new().with(Write::Heartbeat {
+                receipt: received[0].receipt.clone(),
+                visibility: Duration::from_secs(1),
+            });
+            let _ = store.commit(batch).await.unwrap();
+        }
+        manual.advance(Duration::from_secs(2));
+    }
 }
