@@ -300,6 +300,7 @@ macro_rules! queues_conformance {
             a_discarded_message_lets_the_next_go_on,
             a_delayed_message_holds_up_its_key,
             the_order_of_a_key_is_stronger_than_priority,
+            a_restored_message_joins_its_key,
             queues_do_not_share_order_keys,
             a_batch_keeps_the_order_of_a_key,
             a_heartbeat_moves_the_end_of_the_visibility,

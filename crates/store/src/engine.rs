@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | one writer at a time (embedded ones) | all three steps are one write transaction | `examples/another_store` |
 //! | transactions with locks (PostgreSQL, MySQL) | a lock for everything that is named, whether it is there or not (`pg_advisory_xact_lock`, or a row in a table of locks), taken in one order; a deadlock or a lost connection before the commit: again | `martlet-postgres` |
-//! | conditional writes (Redis, DynamoDB, etcd) | each write moves a counter on (one of the cells, one of the leases, one of each log and queue) and is made on condition that those of what is named are as they were when it was loaded; refused: again | `martlet-redis` |
+//! | conditional writes (Redis, DynamoDB, etcd) | the write is made on condition that everything that is named is as it was loaded, or still is not there, and so are the first of each order key; simpler, and good enough for few writers: that a counter of the cells, of the leases, of each log and of each queue has not moved, which each write moves on. Refused: again | `martlet-redis` |
 //!
 //! Versions of rows alone do not do for conditions: a batch may also rest on a row that is not there. To begin again is to load again, into a
 //! new engine. When a database does not say whether it committed, neither may the store: an error of kind

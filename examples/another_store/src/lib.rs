@@ -2,7 +2,7 @@
 //! key-value store of one file.
 //!
 //! It shows how little a backend has to do. None of the rules is written here: `commit` loads what a batch names,
-//! [`martlet_store::engine`] decides, and what changed is written in the same transaction. The rest is reads. `tests/it.rs`
+//! [`martlet_store::engine`] decides, and what changed is written in the same transaction. The rest is reads. `tests/conformance.rs`
 //! runs the whole suite of `martlet-store` on it, and kills it. Simple goes before fast: each commit has a sync of the disk of its own, a
 //! receive sorts all messages whose time has come, and a depth looks at the whole queue. One process at a time can open the file.
 //!

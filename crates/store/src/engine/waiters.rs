@@ -28,9 +28,8 @@ impl Waiters {
         at_most: Duration,
         look: impl Future<Output = Result<Option<Duration>, StoreError>> + Send,
     ) -> Result<(), StoreError> {
-        // Listens before it looks.
+        // It listens from here on, before it looks.
         let mut woken = pin!(self.0.notified());
-        woken.as_mut().enable();
         let wait = look.await?.map_or(at_most, |wait| wait.min(at_most));
         if wait.is_zero() {
             return Ok(());

@@ -19,8 +19,8 @@ use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
 use load::decide;
 use martlet_base::ClockHold;
-use martlet_store::engine::{Jobs, Reply};
-use martlet_store::{Committed, QueueName, StoreError, StoreErrorKind, Version, Write, WriteBatch};
+use martlet_store::engine::{Jobs, Named, Reply};
+use martlet_store::{Committed, QueueName, StoreError, StoreErrorKind, Version, WriteBatch};
 use plain::{enqueue, plain};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -75,11 +75,11 @@ pub(crate) async fn run(inner: Arc<Inner>, mut jobs: Jobs<Job>) {
 
 /// `first` and what waits behind it.
 fn gather(first: Job, jobs: &mut Jobs<Job>) -> Vec<Job> {
-    let mut bytes = size(&first.batch);
+    let mut bytes = first.batch.bytes();
     let mut group = vec![first];
     while group.len() < GROUP_COMMITS && bytes < GROUP_BYTES {
         let Some(job) = jobs.waiting() else { break };
-        bytes += size(&job.batch);
+        bytes += job.batch.bytes();
         group.push(job);
     }
     group
@@ -96,18 +96,6 @@ async fn answer(inner: &Inner, group: Vec<Job>, slot: i32) {
         job.reply.send(result);
         drop(job.hold);
     }
-}
-
-fn size(batch: &WriteBatch) -> usize {
-    let payload = |write: &Write| match write {
-        Write::PutCell { value, .. } => value.len(),
-        Write::Append { record, .. } => record.len(),
-        Write::Enqueue { message, .. } => message.body.len(),
-        Write::Edit { body, .. } => body.len(),
-        Write::Restore { item, .. } => item.message.body.len(),
-        _ => 0,
-    };
-    batch.writes().iter().map(|write| payload(write) + 64).sum()
 }
 
 /// Why a group failed, and whether the server may have committed it.
@@ -152,7 +140,8 @@ async fn commit(inner: &Inner, batches: &[&WriteBatch], slot: i32) -> Results {
 }
 
 async fn attempt(inner: &Inner, batches: &[&WriteBatch], slot: i32) -> Result<Results, Failed> {
-    let queues = inner.queue_rows(batches).await?;
+    let named = Named::of(batches.iter().copied());
+    let queues = inner.queue_rows(&named).await?;
     let client =
         inner.pool.get().await.map_err(|error| Failed { error: no_connection(&error), again: false })?;
     let conn = Conn::pooled(&client, inner.prepared);
@@ -160,7 +149,7 @@ async fn attempt(inner: &Inner, batches: &[&WriteBatch], slot: i32) -> Result<Re
         return enqueue(inner, conn, &messages, &queues, slot).await;
     }
     let outcome = async {
-        let decided = decide(inner, conn, batches, &queues, true).await?;
+        let decided = decide(inner, conn, batches, &named, &queues, true).await?;
         let decided = decided.ok_or_else(|| Failed::stale(inner))?;
         write(inner, conn, &decided, &queues, (slot, true)).await?;
         Ok(decided)
@@ -169,7 +158,7 @@ async fn attempt(inner: &Inner, batches: &[&WriteBatch], slot: i32) -> Result<Re
     match outcome {
         Ok(decided) => {
             if decided.touched {
-                inner.touched.notify_waiters();
+                inner.waiters.wake();
                 inner.announce(decided.changes.messages.values().map(|change| &change.queue));
             }
             Ok(decided.results)
@@ -192,13 +181,14 @@ pub(crate) async fn commit_in(
 ) -> Result<Committed, StoreError> {
     let batches = [batch];
     let conn = Conn::theirs(client);
-    let mut queues = inner.queue_rows(&batches).await?;
+    let named = Named::of(batches);
+    let mut queues = inner.queue_rows(&named).await?;
     let failed = |failed: Failed| failed.error;
-    let mut decided = decide(inner, conn, &batches, &queues, false).await.map_err(failed)?;
+    let mut decided = decide(inner, conn, &batches, &named, &queues, false).await.map_err(failed)?;
     if decided.is_none() {
         inner.forget_queues();
-        queues = inner.queue_rows(&batches).await?;
-        decided = decide(inner, conn, &batches, &queues, false).await.map_err(failed)?;
+        queues = inner.queue_rows(&named).await?;
+        decided = decide(inner, conn, &batches, &named, &queues, false).await.map_err(failed)?;
     }
     let mut decided = decided.ok_or_else(|| Failed::stale(inner).error)?;
     let committed = decided.results.pop().unwrap_or_else(|| Ok(Committed::new(Version::from_u64(0))))?;

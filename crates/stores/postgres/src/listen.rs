@@ -68,7 +68,7 @@ pub(crate) async fn run(
             // What came while nobody listened may be waiting.
             loop {
                 let Some(inner) = inner.upgrade() else { return Ok(()) };
-                inner.touched.notify_waiters();
+                inner.waiters.wake();
                 drop(inner);
                 if heard.recv().await.is_none() {
                     return Ok::<(), Error>(());

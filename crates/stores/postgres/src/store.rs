@@ -10,18 +10,17 @@ use crate::{listen, schema};
 use async_trait::async_trait;
 use bytes::Bytes;
 use martlet_base::{Clock, ClockHold, Rng, Timestamp};
-use martlet_store::engine::Handle;
+use martlet_store::engine::{Handle, Named, Waiters};
 use martlet_store::{
     Capabilities, Cell, CellKey, Committed, Depth, Fence, LogId, LogInfo, MessageId, MessageState, QueueItem,
-    QueueName, Receipt, Received, Record, Store, StoreError, StoreErrorKind, Version, Write, WriteBatch,
+    QueueName, Receipt, Received, Record, Store, StoreError, StoreErrorKind, Version, WriteBatch,
     check_owner,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, Row};
 
@@ -56,7 +55,7 @@ pub(crate) struct Inner {
     /// Where this store counts.
     pub(crate) slot: i32,
     queues: Mutex<QueueRows>,
-    pub(crate) touched: Notify,
+    pub(crate) waiters: Waiters,
     touches: mpsc::UnboundedSender<QueueName>,
     pub(crate) notify: Sql,
     look_again: Duration,
@@ -120,43 +119,25 @@ impl Inner {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The rows of all queues that the batches name. Those that receive messages are made beforehand: an empty queue is no queue.
-    pub(crate) async fn queue_rows(&self, batches: &[&WriteBatch]) -> Result<QueueRows, StoreError> {
-        let (mut names, mut new) = (BTreeSet::new(), BTreeSet::new());
-        for write in batches.iter().flat_map(|batch| batch.writes()) {
-            let (name, makes) = match write {
-                Write::Enqueue { queue, .. } | Write::Restore { queue, .. } => (queue, true),
-                Write::Ack { receipt }
-                | Write::RetryAt { receipt, .. }
-                | Write::Heartbeat { receipt, .. }
-                | Write::Bury { receipt, .. } => (receipt.queue(), false),
-                Write::Edit { queue, .. } | Write::Replay { queue, .. } | Write::Discard { queue, .. } => {
-                    (queue, false)
-                }
-                _ => continue,
-            };
-            names.insert(name);
-            if makes {
-                new.insert(name);
-            }
-        }
-        let unknown = |names: &BTreeSet<&QueueName>| -> Vec<String> {
-            let missing = names.iter().filter(|name| self.known_queue(name).is_none());
-            missing.map(ToString::to_string).collect()
+    /// The rows of all queues that are named. Those that receive messages are made beforehand: an empty queue is no queue.
+    pub(crate) async fn queue_rows(&self, named: &Named<'_>) -> Result<QueueRows, StoreError> {
+        let unknown = |new_only: bool| -> Vec<&str> {
+            let wanted = named.queues.iter().filter(|(_, queue)| !new_only || queue.new_messages > 0);
+            let missing = wanted.filter(|(name, _)| self.known_queue(name).is_none());
+            missing.map(|(name, _)| name.as_str()).collect()
         };
-        let missing = unknown(&names);
+        let missing = unknown(false);
         if !missing.is_empty() {
-            let missing: Vec<&str> = missing.iter().map(String::as_str).collect();
             self.find_queues(&missing).await?;
-            let missing = unknown(&new);
-            let missing: Vec<&str> = missing.iter().map(String::as_str).collect();
+            let missing = unknown(true);
             if !missing.is_empty() {
                 let made = self.ask("cannot make a queue", &self.sql.make_queues, &[&missing]).await;
                 made.map_err(StoreError::not_applied)?;
                 self.find_queues(&missing).await?;
             }
         }
-        Ok(names.into_iter().filter_map(|name| Some((name.clone(), self.known_queue(name)?))).collect())
+        let row = |name: &&QueueName| Some(((*name).clone(), self.known_queue(name)?));
+        Ok(named.queues.keys().filter_map(row).collect())
     }
 }
 
@@ -214,7 +195,7 @@ impl PostgresStore {
             slot: i32::try_from(rng.below(u64::from(SLOTS.unsigned_abs()))).unwrap_or(0),
             notify: Sql::new(&quoted, listen::NOTIFY, &[Type::TEXT]),
             queues: Mutex::default(),
-            touched: Notify::new(),
+            waiters: Waiters::default(),
             touches,
             look_again: if listens { LOOK_AGAIN } else { LOOK_OFTEN },
         });
@@ -243,7 +224,7 @@ impl PostgresStore {
     pub async fn close(&self) {
         self.0.handle.close().await;
         // Those who wait for messages look again, and see that it is closed.
-        self.0.inner.touched.notify_waiters();
+        self.0.inner.waiters.wake();
         self.0.inner.pool.close();
     }
 
@@ -273,7 +254,7 @@ impl PostgresStore {
     /// Wakes whoever waits for messages of `queue`, in this process and others: after the commit of a transaction that had a
     /// batch by [`commit_in`](Self::commit_in).
     pub fn wake(&self, queue: &QueueName) {
-        self.0.inner.touched.notify_waiters();
+        self.0.inner.waiters.wake();
         self.0.inner.announce(std::iter::once(queue));
     }
 }
@@ -484,32 +465,21 @@ impl Store for PostgresStore {
     }
 
     async fn ready(&self, queue: &QueueName) -> Result<(), StoreError> {
-        self.0.handle.check_open()?;
         let inner = &self.0.inner;
-        // Listens before it looks: what comes in between is not missed.
-        let mut touched = pin!(inner.touched.notified());
-        touched.as_mut().enable();
-        let next = {
+        let look = async {
+            self.0.handle.check_open()?;
             let _hold = inner.hold();
-            inner.read(&inner.sql.next, &[&inner.simulated(), &queue.as_str()]).await?.pop()
-        };
-        let wait = match next {
-            None => inner.look_again,
-            Some(row) if row.get(1) => return Ok(()),
-            Some(row) => {
+            let found = inner.read(&inner.sql.next, &[&inner.simulated(), &queue.as_str()]).await?.pop();
+            Ok(found.and_then(|row| {
+                if row.get(1) {
+                    return Some(Duration::ZERO);
+                }
                 let (now, at) = (time(row.get(0)), row.get::<_, Option<i64>>(2).map(time));
-                at.map_or(inner.look_again, |at| at.since(now).min(inner.look_again))
-            }
+                at.map(|at| at.since(now))
+            }))
         };
-        if wait.is_zero() {
-            return Ok(());
-        }
         let clock = inner.clock.clone().unwrap_or_else(Clock::system);
-        tokio::select! {
-            () = touched => {}
-            () = clock.sleep(wait) => {}
-        }
-        Ok(())
+        inner.waiters.ready(&clock, inner.look_again, look).await
     }
 
     async fn queues(&self, after: Option<&QueueName>, count: usize) -> Result<Vec<QueueName>, StoreError> {

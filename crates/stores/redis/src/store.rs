@@ -395,9 +395,10 @@ impl Store for RedisStore {
     }
 
     async fn ready(&self, queue: &QueueName) -> Result<(), StoreError> {
-        let inner = self.inner()?;
+        let inner = &self.0.inner;
         let keys = inner.keys.queue(queue);
         let look = async {
+            self.0.handle.check_open()?;
             let _hold = inner.hold();
             let now = inner.now().await?;
             let mut pipe = redis::pipe();

@@ -2,7 +2,7 @@
 
 use super::{SECOND, VISIBILITY, body, name, poison};
 use crate::conformance::Subject;
-use crate::{Message, Write, WriteBatch};
+use crate::{Message, MessageId, MessageState, QueueItem, Write, WriteBatch};
 
 /// One after another, however many are asked for.
 pub async fn messages_of_one_key_come_one_after_another(subject: Subject) {
@@ -93,6 +93,24 @@ pub async fn the_order_of_a_key_is_stronger_than_priority(subject: Subject) {
     subject.enqueue(Message::new("2").order_key("k").priority(9)).await;
     subject.enqueue(Message::new("free").priority(5)).await;
     assert_eq!(subject.drain().await, ["free", "1", "2"]);
+}
+
+/// A message that is copied stands behind those of its key that are there; a dead letter neither waits nor holds anybody up.
+pub async fn a_restored_message_joins_its_key(subject: Subject) {
+    let now = subject.now().await;
+    let item = |body: &str| {
+        let message = Message::new(body.to_owned()).order_key("k");
+        QueueItem::new(MessageId::from_u64(1), message, MessageState::Ready, now)
+    };
+    let mut dead = item("dead");
+    (dead.state, dead.buried) = (MessageState::Buried, Some(poison()));
+    let restore = |item| WriteBatch::new().with(Write::Restore { queue: name("q"), item: Box::new(item) });
+    let _ = subject.commit(restore(dead)).await.expect("restore");
+    subject.enqueue(Message::new("1").order_key("k")).await;
+    let _ = subject.commit(restore(item("2"))).await.expect("restore");
+    let depth = subject.depth().await;
+    assert_eq!((depth.ready, depth.blocked, depth.buried), (1, 1, 1));
+    assert_eq!(subject.drain().await, ["1", "2"]);
 }
 
 /// The same key in another queue is another key.

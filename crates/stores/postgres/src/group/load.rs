@@ -7,11 +7,11 @@ use crate::rows::{id, known, time};
 use crate::store::Inner;
 use futures_util::future::try_join;
 use martlet_base::Timestamp;
-use martlet_store::engine::{Changes, Engine};
+use martlet_store::engine::{Changes, Engine, Named};
 use martlet_store::{
-    CellKey, LogId, LogInfo, MessageId, QueueName, StoreError, StoreErrorKind, Version, Write, WriteBatch,
+    CellKey, LogId, LogInfo, QueueName, StoreError, StoreErrorKind, Version, Write, WriteBatch,
 };
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
 
@@ -26,94 +26,21 @@ pub(super) struct Decided {
     pub(super) touched: bool,
 }
 
-/// What a group names.
-#[derive(Default)]
-struct Named<'a> {
-    buckets: BTreeSet<i32>,
-    cells: HashSet<&'a CellKey>,
-    leases: HashSet<&'a CellKey>,
-    logs: HashSet<&'a LogId>,
-    dedup: HashSet<(i64, &'a str)>,
-    order: BTreeSet<(i64, String)>,
-    messages: BTreeSet<i64>,
-    enqueued: i32,
-    /// Writes that may let a blocked message go on.
-    moves: i64,
-}
-
 fn bucket(of: &[&[u8]]) -> i32 {
     i32::try_from(hash(of) % BUCKETS).unwrap_or(0)
 }
 
-impl<'a> Named<'a> {
-    fn of(batches: &[&'a WriteBatch], queues: &QueueRows) -> Self {
-        let mut named = Self::default();
-        for write in batches.iter().flat_map(|batch| batch.writes()) {
-            named.add(write, queues);
-        }
-        named
-    }
-
-    fn order_key(&mut self, queue: i64, key: &str) {
-        if self.order.insert((queue, key.to_owned())) {
-            self.buckets.insert(bucket(&[b"order", &queue.to_le_bytes(), key.as_bytes()]));
-        }
-    }
-
-    fn log(&mut self, log: &'a LogId) {
-        self.buckets.insert(bucket(&[b"log", log.kind().as_bytes(), log.id().as_bytes()]));
-        self.logs.insert(log);
-    }
-
-    fn message(&mut self, id: MessageId) {
-        // A number that PostgreSQL cannot hold was never given out.
-        self.messages.extend(i64::try_from(id.as_u64()));
-        self.moves += 1;
-    }
-
-    fn add(&mut self, write: &'a Write, queues: &QueueRows) {
-        match write {
-            Write::PutCell { key, .. } | Write::DeleteCell { key, .. } | Write::CheckCell { key, .. } => {
-                self.buckets.insert(bucket(&[b"cell", key.as_str().as_bytes()]));
-                self.cells.insert(key);
-            }
-            Write::CheckFence { fence } => drop(self.leases.insert(fence.key())),
-            Write::Append { log, fence, .. } | Write::Seal { log, fence } => {
-                self.leases.extend(fence.iter().map(martlet_store::Fence::key));
-                self.log(log);
-            }
-            Write::DeleteLog { log } => self.log(log),
-            Write::Enqueue { queue, message } => {
-                self.enqueued += 1;
-                let Some(row) = queues.get(queue).copied() else { return };
-                if let Some(key) = &message.dedup {
-                    self.buckets.insert(bucket(&[b"dedup", &row.to_le_bytes(), key.as_bytes()]));
-                    self.dedup.insert((row, key));
-                }
-                if let Some(key) = &message.order_key {
-                    self.order_key(row, key);
-                }
-            }
-            Write::Restore { queue, item } => {
-                self.enqueued += 1;
-                let Some(row) = queues.get(queue).copied() else { return };
-                if let Some(key) = &item.message.dedup {
-                    self.buckets.insert(bucket(&[b"dedup", &row.to_le_bytes(), key.as_bytes()]));
-                }
-                if let Some(key) = &item.message.order_key {
-                    self.order_key(row, key);
-                }
-            }
-            Write::Ack { receipt }
-            | Write::RetryAt { receipt, .. }
-            | Write::Heartbeat { receipt, .. }
-            | Write::Bury { receipt, .. } => self.message(receipt.message()),
-            Write::Edit { message, .. } | Write::Replay { message, .. } | Write::Discard { message, .. } => {
-                self.message(*message);
-            }
-            _ => {}
-        }
-    }
+/// The locks of what a group names; leases are locked by their rows. In their order, so that no two groups wait for each other.
+fn buckets(named: &Named<'_>, dedup: &[(i64, &str)], order: &BTreeSet<(i64, String)>) -> Vec<i32> {
+    let mut buckets = BTreeSet::new();
+    buckets.extend(named.cells.iter().map(|key| bucket(&[b"cell", key.as_str().as_bytes()])));
+    buckets
+        .extend(named.logs.iter().map(|log| bucket(&[b"log", log.kind().as_bytes(), log.id().as_bytes()])));
+    buckets
+        .extend(dedup.iter().map(|(queue, key)| bucket(&[b"dedup", &queue.to_le_bytes(), key.as_bytes()])));
+    buckets
+        .extend(order.iter().map(|(queue, key)| bucket(&[b"order", &queue.to_le_bytes(), key.as_bytes()])));
+    buckets.into_iter().collect()
 }
 
 /// Takes the locks, loads, and decides. `None`: the rows of the queues are not those that the database has.
@@ -121,31 +48,39 @@ pub(super) async fn decide(
     inner: &Inner,
     conn: Conn<'_>,
     batches: &[&WriteBatch],
+    named: &Named<'_>,
     queues: &QueueRows,
     begin: bool,
 ) -> Result<Option<Decided>, Failed> {
     let failed = |error: Error| Failed::before("cannot read what the batch names", &error);
     let sql = &inner.group_sql;
-    let mut named = Named::of(batches, queues);
-    let ids: Vec<i64> = named.messages.iter().copied().collect();
+    // A number that PostgreSQL cannot hold was never given out.
+    let ids = named.queues.values().flat_map(|queue| &queue.messages);
+    let ids: Vec<i64> = ids.filter_map(|id| i64::try_from(id.as_u64()).ok()).collect();
+    let enqueued = i32::try_from(named.new_messages()).unwrap_or(i32::MAX);
+    let (mut dedup, mut order, mut moves) = (Vec::new(), BTreeSet::new(), 0);
+    for (name, queue) in &named.queues {
+        let Some(row) = queues.get(*name).copied() else { continue };
+        dedup.extend(queue.dedup.iter().map(|key| (row, *key)));
+        order.extend(queue.order_keys.iter().map(|key| (row, key.clone())));
+        moves = moves.max(i64::try_from(queue.may_unblock).unwrap_or(i64::MAX));
+    }
 
     // The order key of a message never changes, so it can be read before the locks are taken.
     let order_keys = conn.ready(&sql.order_keys).await.map_err(failed)?;
     let begun = async { if begin { conn.run("BEGIN ISOLATION LEVEL READ COMMITTED").await } else { Ok(()) } };
     let found = async { if ids.is_empty() { Ok(Vec::new()) } else { conn.ask(&order_keys, &[&ids]).await } };
     let ((), found) = try_join(begun, found).await.map_err(|error| Failed::before("cannot begin", &error))?;
-    for row in found {
-        named.order_key(row.get(0), row.get(1));
-    }
+    order.extend(found.iter().map(|row| (row.get(0), row.get(1))));
 
-    let buckets: Vec<i32> = named.buckets.iter().copied().collect();
+    let buckets = buckets(named, &dedup, &order);
     let cells: Vec<&str> = named.cells.iter().map(|key| key.as_str()).collect();
     let leases: Vec<&str> = named.leases.iter().map(|key| key.as_str()).collect();
     let (kinds, log_ids): (Vec<&str>, Vec<&str>) =
         named.logs.iter().map(|log| (log.kind(), log.id())).unzip();
-    let (dedup_queues, dedup_keys): (Vec<i64>, Vec<&str>) = named.dedup.iter().copied().unzip();
+    let (dedup_queues, dedup_keys): (Vec<i64>, Vec<&str>) = dedup.into_iter().unzip();
     let (order_queues, order_texts): (Vec<i64>, Vec<&str>) =
-        named.order.iter().map(|(queue, key)| (*queue, key.as_str())).unzip();
+        order.iter().map(|(queue, key)| (*queue, key.as_str())).unzip();
     let (rows, row_names): (Vec<i64>, Vec<&str>) =
         queues.iter().map(|(name, row)| (*row, name.as_str())).unzip();
     let now = inner.simulated();
@@ -156,13 +91,13 @@ pub(super) async fn decide(
 
     let reads: [(&Sql, bool, Vec<&(dyn ToSql + Sync)>); 8] = [
         (&sql.lock, !buckets.is_empty(), vec![&inner.lock_class, &buckets]),
-        (&sql.start, true, vec![&now, &versions, &named.enqueued, &rows, &row_names]),
+        (&sql.start, true, vec![&now, &versions, &enqueued, &rows, &row_names]),
         (&sql.cells, !cells.is_empty(), vec![&cells]),
         (&sql.leases, !leases.is_empty(), vec![&leases]),
         (&sql.logs, !kinds.is_empty(), vec![&kinds, &log_ids]),
         (&sql.dedup, !dedup_keys.is_empty(), vec![&dedup_queues, &dedup_keys]),
         (&sql.messages, !ids.is_empty(), vec![&ids]),
-        (&sql.heads, !order_texts.is_empty(), vec![&order_queues, &order_texts, &named.moves]),
+        (&sql.heads, !order_texts.is_empty(), vec![&order_queues, &order_texts, &moves]),
     ];
     let ready = ready_all(conn, &reads).await.map_err(failed)?;
     let mut answers = ask_all(conn, &ready, &reads).await.map_err(failed)?.into_iter();

@@ -54,7 +54,7 @@ pub(super) async fn enqueue(
     if answers.len() != messages.len() {
         return Err(Failed::stale(inner));
     }
-    inner.touched.notify_waiters();
+    inner.waiters.wake();
     inner.announce(messages.iter().map(|(queue, _)| *queue));
     let committed = |row: &tokio_postgres::Row| {
         let version = Version::from_u64(row.get::<_, i64>(1).unsigned_abs());
