@@ -169,7 +169,8 @@ pub trait Store: Debug + Send + Sync {
         unsupported("this store keeps no queues")
     }
 
-    /// How full the queue is; all zero for one that does not exist.
+    /// How full the queue is; all zero for one that does not exist. Cheap however many messages are ready, blocked or buried; some stores
+    /// count those that are delayed or in flight.
     ///
     /// # Errors
     /// [`StoreErrorKind::Unsupported`] in a store without queues.

@@ -59,6 +59,34 @@ async fn a_schema_of_a_newer_version_is_refused() {
     drop_schema(&url, &schema).await;
 }
 
+#[tokio::test]
+async fn a_schema_of_the_first_version_is_brought_up_to_date() {
+    let Some(url) = crate::url() else { return };
+    let schema = crate::schema("first");
+    let queue = QueueName::new("q").unwrap();
+    let store = PostgresStore::builder(&url).schema(&schema).open().await.unwrap();
+    let at = store.now().await.unwrap() + Duration::from_secs(3600);
+    let batch = (0..10)
+        .fold(WriteBatch::new(), |batch, _| batch.enqueue(queue.clone(), Message::new("m").not_before(at)));
+    let _ = store.commit(batch).await.unwrap();
+    store.close().await;
+    let client = client(&url).await;
+    // As version 1 had it.
+    let sql = format!(
+        "DROP INDEX {schema}.message_timed; \
+         CREATE INDEX message_timed ON {schema}.message (queue, visible_at) WHERE state IN (1, 2); \
+         UPDATE {schema}.martlet_schema SET version = 1"
+    );
+    client.batch_execute(&sql).await.unwrap();
+    let store = PostgresStore::builder(&url).schema(&schema).open().await.unwrap();
+    assert_eq!(store.depth(&queue).await.unwrap().delayed, 10);
+    let sql = "SELECT indexdef FROM pg_indexes WHERE schemaname = $1 AND indexname = 'message_timed'";
+    let index: String = client.query_one(sql, &[&schema]).await.unwrap().get(0);
+    assert!(index.contains("INCLUDE (state, id)"), "{index}");
+    store.close().await;
+    drop_schema(&url, &schema).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_programs_tables_move_with_the_batch() {
     let Some(url) = crate::url() else { return };
