@@ -3,7 +3,7 @@
 use crate::own::{Server, is_installed};
 use martlet_base::{Clock, Fault};
 use martlet_redis::{RedisBuilder, RedisStore};
-use martlet_store::{LogId, Outcome, Store, StoreErrorKind, WriteBatch};
+use martlet_store::{LogId, Message, Outcome, QueueName, Store, StoreErrorKind, WriteBatch};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -197,18 +197,27 @@ async fn a_commit_that_too_few_replicas_have_is_not_acknowledged() {
         return crate::skip("the tests of replicas need redis-server");
     };
     server.start().await;
-    let builder = RedisStore::builder(&server.url()).replicas(1, Duration::from_millis(100));
-    let store = builder.open().await.unwrap();
-    let error = store.commit(WriteBatch::new().append(log(), None, "1")).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.delivery().as_str()),
-        (StoreErrorKind::Unavailable, "unknown"),
-        "{error}"
-    );
+    let open = async |timeout| {
+        RedisStore::builder(&server.url()).replicas(1, timeout).open().await.expect("it is there")
+    };
+    let (store, queue) = (open(Duration::from_millis(100)).await, QueueName::new("q").unwrap());
+    let errors = [
+        store.commit(WriteBatch::new().append(log(), None, "1")).await.unwrap_err(),
+        store.commit(WriteBatch::new().enqueue(queue.clone(), Message::new("m"))).await.unwrap_err(),
+        store.receive(&queue, 1, Duration::from_secs(60)).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(
+            (error.kind(), error.delivery().as_str()),
+            (StoreErrorKind::Unavailable, "unknown"),
+            "{error}"
+        );
+    }
     let port = server.port().to_string();
     let mut replica = Server::new(&["--replicaof", "127.0.0.1", &port]).unwrap();
     replica.start().await;
     wait_until(async || ask(&server.url(), &["INFO", "replication"]).await.contains("state=online")).await;
+    let store = open(Duration::from_secs(9)).await;
     let committed = store.commit(WriteBatch::new().append(log(), None, "2")).await.unwrap();
     assert_eq!(committed.outcome(0), Outcome::Appended(2), "the first was applied all the same");
 }
