@@ -1,7 +1,7 @@
 //! From PostgreSQL's words to ours.
 
 use martlet_store::{StoreError, StoreErrorKind};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 
 /// What PostgreSQL reported while `doing`. Of its messages only the first line is told: details quote stored values.
 pub(crate) fn from_postgres(doing: &str, error: &tokio_postgres::Error) -> StoreError {
@@ -12,6 +12,8 @@ pub(crate) fn from_postgres(doing: &str, error: &tokio_postgres::Error) -> Store
     };
     let code = db.code();
     let kind = match *code {
+        // The server went down over it. What was being committed may be there when it is up again.
+        _ if db.parsed_severity() == Some(Severity::Panic) => StoreErrorKind::Unavailable,
         SqlState::DISK_FULL => StoreErrorKind::Full,
         SqlState::READ_ONLY_SQL_TRANSACTION | SqlState::INSUFFICIENT_PRIVILEGE => StoreErrorKind::ReadOnly,
         SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => StoreErrorKind::Corrupt,

@@ -25,6 +25,7 @@ use plain::{enqueue, plain};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio_postgres::Error;
+use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
 use write::write;
 
@@ -231,8 +232,13 @@ async fn ask_one(
     }
 }
 
-/// Whether an error in place of the answer to a commit means that there was none. A server that is being shut down or has
-/// crashed may say so instead of saying that it committed.
+/// Whether an error in place of the answer to a commit means that there was none. One that ends the connection does not: a server that is
+/// shut down or cannot write its log, and a pooler that lost its server, say so instead of saying that it committed.
 fn says_no(error: &Error) -> bool {
-    error.code().is_some_and(|code| !code.code().starts_with("57P"))
+    error.as_db_error().is_some_and(|error| {
+        let code = error.code().code();
+        error.parsed_severity() == Some(Severity::Error)
+            && !code.starts_with("57P")
+            && !code.starts_with("08")
+    })
 }
