@@ -2,20 +2,24 @@
 //!
 //! ```text
 //! cargo run --release -p martlet-bench-stores -- [--rounds N] [--seconds N] [--folder PATH] [--sync-delay MICROS]
-//!     [--only sqlite|postgres] [--peers PROGRAM]
+//!     [--only sqlite|postgres|redis] [--peers PROGRAM]
 //! ```
 //!
 //! All depends on the disk, so its fdatasync time is printed first. Subjects of a case take turns: in each round each of them
 //! runs for `--seconds`; told are the medians, and how the slowest round was. `--sync-delay` adds to each sync what a slower disk
 //! would take: on a folder in memory (`/dev/shm`) that is any disk one likes. PostgreSQL is measured when
 //! `MARTLET_BENCH_POSTGRES_URL` names a server, which should have fsync, full_page_writes and synchronous_commit on.
-//! `--peers` names the program of the package in `peers`, which is built apart: its SQLite cannot share a program with ours.
+//! Redis is started here with
+//! `appendfsync always`, and again with `everysec`; where `MARTLET_TEST_REDIS_URL` names a server, whose keys may be used at will,
+//! that one is measured as it is set. `--peers` names the program of the package in `peers`, which is built apart: its SQLite cannot share a program with ours.
 
 #![expect(clippy::print_stdout, reason = "a benchmark speaks on stdout")]
 
+mod batcher;
 mod cpu;
 mod peers;
 mod postgres;
+mod redis;
 mod rounds;
 mod slow;
 mod sqlite;
@@ -74,11 +78,15 @@ fn main() -> Outcome {
     let mut report = Report::new("stores");
     report.figures("fdatasync", "ms", &[("disk", millis(sync.0))]);
     runtime.block_on(async {
-        if only.as_deref() != Some("postgres") {
+        let wants = |name: &str| only.as_deref().is_none_or(|only| only == name);
+        if wants("sqlite") {
             sqlite::run(&options, &mut report).await?;
         }
+        if wants("redis") {
+            redis::run(&options, &mut report).await?;
+        }
         match std::env::var("MARTLET_BENCH_POSTGRES_URL") {
-            _ if only.as_deref() == Some("sqlite") => {}
+            _ if !wants("postgres") => {}
             Ok(url) => postgres::run(&url, &options, &mut report).await?,
             Err(_) => println!("\nPostgreSQL: not measured (MARTLET_BENCH_POSTGRES_URL names no server)"),
         }

@@ -1,5 +1,6 @@
 //! PostgreSQL: ours, a batcher by hand, and pgmq's SQL.
 
+use crate::batcher::Batcher;
 use crate::rounds::{Rates, tasks};
 use crate::{BODY, Options, Outcome, body, cpu, peers};
 use bytes::Bytes;
@@ -11,7 +12,6 @@ use martlet_store::{Message, QueueName, Received, Store, WriteBatch};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
 
 const WAITERS: usize = 64;
 const CONSUMERS: usize = 4;
@@ -70,9 +70,9 @@ async fn enqueue(
     let pgmq = pgmq.map(|pgmq| pgmq.batcher());
     let queue = QueueName::new("inbox")?;
     for _ in 0..options.rounds {
-        rates.round(HAND, hand.fill(options.seconds)).await?;
+        rates.round(HAND, hand.fill(WAITERS, options.seconds)).await?;
         if let Some(pgmq) = &pgmq {
-            rates.round(PGMQ, pgmq.fill(options.seconds)).await?;
+            rates.round(PGMQ, pgmq.fill(WAITERS, options.seconds)).await?;
         }
         let (store, queue, body) = (store.clone(), queue.clone(), body());
         let once = move || {
@@ -128,69 +128,6 @@ async fn receive(
     Ok(())
 }
 
-/// One task that takes whatever waits into one statement and answers each waiter.
-#[derive(Clone)]
-struct Batcher(mpsc::UnboundedSender<(Bytes, oneshot::Sender<i64>)>);
-
-/// Where a batcher puts what waits.
-enum Into {
-    Table(Client, Statement),
-    Pgmq(Arc<Pgmq>),
-}
-
-impl Into {
-    async fn write(&self, bodies: &[Bytes]) -> Outcome<Vec<i64>> {
-        match self {
-            Self::Table(client, insert) => {
-                let times = vec![Clock::system().wall().as_micros(); bodies.len()];
-                let bodies: Vec<&[u8]> = bodies.iter().map(|body| &**body).collect();
-                let rows = client.query(insert, &[&times, &bodies]).await?;
-                Ok(rows.iter().map(|row| row.get(0)).collect())
-            }
-            Self::Pgmq(pgmq) => pgmq.send(bodies).await,
-        }
-    }
-}
-
-impl Batcher {
-    fn start(into: Into) -> Self {
-        let (send, mut jobs) = mpsc::unbounded_channel::<(Bytes, oneshot::Sender<i64>)>();
-        tokio::spawn(async move {
-            while let Some((body, reply)) = jobs.recv().await {
-                let (mut bodies, mut replies) = (vec![body], vec![reply]);
-                while bodies.len() < 256 {
-                    let Ok((body, reply)) = jobs.try_recv() else { break };
-                    bodies.push(body);
-                    replies.push(reply);
-                }
-                // Whoever waits is told of a failure by the end of the channel.
-                let Ok(ids) = into.write(&bodies).await else { return };
-                for (reply, id) in replies.into_iter().zip(ids) {
-                    let _ = reply.send(id);
-                }
-            }
-        });
-        Self(send)
-    }
-
-    /// What `WAITERS` tasks get done with it.
-    async fn fill(&self, seconds: f64) -> Outcome<f64> {
-        let (batcher, body) = (self.clone(), body());
-        let once = move || {
-            let (batcher, body) = (batcher.clone(), body.clone());
-            async move { batcher.enqueue(body).await }
-        };
-        tasks(WAITERS, seconds, once).await
-    }
-
-    async fn enqueue(&self, body: Bytes) -> Outcome<usize> {
-        let (reply, answer) = oneshot::channel();
-        self.0.send((body, reply))?;
-        answer.await?;
-        Ok(1)
-    }
-}
-
 /// A table as simple as can be that still is a queue: with the index that finds the next message.
 async fn by_hand(url: &str) -> Outcome<Batcher> {
     let client = connect(url).await?;
@@ -208,7 +145,17 @@ async fn by_hand(url: &str) -> Outcome<Batcher> {
              SELECT 1, 0, 0, t, t, b FROM unnest($1::bigint[], $2::bytea[]) x (t, b) RETURNING id",
         )
         .await?;
-    Ok(Batcher::start(Into::Table(client, insert)))
+    let statement = Arc::new((client, insert));
+    Ok(Batcher::start(move |bodies| {
+        let statement = Arc::clone(&statement);
+        async move {
+            let times = vec![Clock::system().wall().as_micros(); bodies.len()];
+            let bodies: Vec<&[u8]> = bodies.iter().map(|body| &**body).collect();
+            let (client, insert) = &*statement;
+            client.query(insert, &[&times, &bodies]).await?;
+            Ok(())
+        }
+    }))
 }
 
 /// The functions of pgmq in plain SQL, which its own package has installed.
@@ -232,7 +179,11 @@ impl Pgmq {
     }
 
     fn batcher(self: &Arc<Self>) -> Batcher {
-        Batcher::start(Into::Pgmq(Arc::clone(self)))
+        let pgmq = Arc::clone(self);
+        Batcher::start(move |bodies| {
+            let pgmq = Arc::clone(&pgmq);
+            async move { pgmq.send(&bodies).await }
+        })
     }
 
     /// Each in turn, so that consumers do not wait for each other.
@@ -241,11 +192,11 @@ impl Pgmq {
     }
 
     /// As text in JSON, which pgmq asks for.
-    async fn send(&self, bodies: &[Bytes]) -> Outcome<Vec<i64>> {
+    async fn send(&self, bodies: &[Bytes]) -> Outcome {
         let (client, [send, ..]) = self.client();
         let json: Vec<String> = bodies.iter().map(|body| format!("\"{}\"", "7".repeat(body.len()))).collect();
-        let rows = client.query(send, &[&json]).await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        client.query(send, &[&json]).await?;
+        Ok(())
     }
 
     async fn read_and_delete(&self) -> Outcome<usize> {

@@ -3,11 +3,14 @@
 //! ```text
 //! peers apalis-push FILE WRITERS SECONDS    enqueue one by one, so many writers at once
 //! peers apalis-work FILE SECONDS            a worker takes 64 at a time and acknowledges them
+//! peers redis-push URL WRITERS SECONDS      the same with apalis-redis
+//! peers redis-work URL SECONDS
 //! peers install-pgmq URL                    the functions of pgmq, from its own package; prints 0
 //! ```
 
 use apalis::prelude::*;
-use apalis_sqlite::{Config, SqliteConnectOptions, SqlitePool, SqliteStorage};
+use apalis_redis::RedisStorage;
+use apalis_sqlite::{SqliteConnectOptions, SqlitePool, SqliteStorage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,12 +22,53 @@ fn body() -> String {
     "7".repeat(1_498)
 }
 
+/// What a worker on this storage gets done in so many seconds. The bounds of its type would be longer than it is.
+macro_rules! work {
+    ($storage:expr, $seconds:expr) => {{
+        let done = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&done);
+        let name = format!("bench-{}", std::process::id());
+        let worker = WorkerBuilder::new(name).backend($storage).build(move |_: String| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async { Ok::<(), BoxDynError>(()) }
+        });
+        let (started, seconds): (_, f64) = (Instant::now(), $seconds);
+        let ended = tokio::time::timeout(Duration::from_secs_f64(seconds), worker.run()).await;
+        if let Ok(Err(error)) = ended {
+            return Err(format!("{error:?}").into());
+        }
+        done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+    }};
+}
+
 #[tokio::main]
 async fn main() -> Outcome {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let rate = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["apalis-push", file, writers, seconds] => push(file, writers.parse()?, seconds.parse()?).await?,
-        ["apalis-work", file, seconds] => work(file, seconds.parse()?).await?,
+        ["apalis-push", file, writers, seconds] => {
+            let pool = open(file).await?;
+            let storages = (0..writers.parse()?).map(|_| SqliteStorage::<String>::new(&pool));
+            push(storages, seconds.parse()?).await?
+        }
+        ["apalis-work", file, seconds] => {
+            let config = apalis_sqlite::Config::default().batch_size(64);
+            let mut storage = SqliteStorage::<String>::new(&open(file).await?).with_config(config);
+            fill(&mut storage, more_than_done_in(seconds.parse()?)).await?;
+            work!(storage, seconds.parse()?)
+        }
+        ["redis-push", url, writers, seconds] => {
+            let conn = apalis_redis::connect(url).await?;
+            let storages = (0..writers.parse()?).map(|_| RedisStorage::<String>::new(conn.clone()));
+            push(storages, seconds.parse()?).await?
+        }
+        ["redis-work", url, seconds] => {
+            let config = apalis_redis::Config::default().queue("work").batch_size(64);
+            let mut storage =
+                RedisStorage::<String>::new(apalis_redis::connect(url).await?).with_config(config);
+            // With some 8,000 or more apalis-redis 1.0.0 fails: "too many results to unpack".
+            fill(&mut storage, more_than_done_in(seconds.parse()?).min(7_000)).await?;
+            work!(storage, seconds.parse()?)
+        }
         ["install-pgmq", url] => {
             // It insists on a password, also where none is asked for.
             let url = if url.contains("postgres@") {
@@ -54,13 +98,14 @@ async fn open(file: &str) -> Outcome<SqlitePool> {
     Ok(pool)
 }
 
-async fn push(file: &str, writers: usize, seconds: f64) -> Outcome<f64> {
-    let pool = open(file).await?;
+async fn push<S, K>(storages: impl Iterator<Item = S>, seconds: f64) -> Outcome<f64>
+where
+    S: TaskSink<String, K, Error: std::fmt::Debug> + Send + 'static,
+{
     let started = Instant::now();
     let until = started + Duration::from_secs_f64(seconds);
-    let tasks: Vec<_> = (0..writers)
-        .map(|_| {
-            let mut storage = SqliteStorage::<String>::new(&pool);
+    let tasks: Vec<_> = storages
+        .map(|mut storage| {
             tokio::spawn(async move {
                 let mut count = 0_u64;
                 while Instant::now() < until {
@@ -78,22 +123,17 @@ async fn push(file: &str, writers: usize, seconds: f64) -> Outcome<f64> {
     Ok(total as f64 / started.elapsed().as_secs_f64())
 }
 
-async fn work(file: &str, seconds: f64) -> Outcome<f64> {
-    let pool = open(file).await?;
-    let mut storage = SqliteStorage::<String>::new(&pool).with_config(Config::default().batch_size(64));
-    let count = (seconds * 80_000.0) as usize;
+/// More messages than a worker gets done.
+fn more_than_done_in(seconds: f64) -> usize {
+    (seconds * 80_000.0) as usize
+}
+
+async fn fill<S, K>(storage: &mut S, count: usize) -> Outcome
+where
+    S: TaskSink<String, K, Error: std::fmt::Debug>,
+{
     for _ in 0..count.div_ceil(500) {
         storage.push_bulk(vec![body(); 500]).await.map_err(|error| format!("{error:?}"))?;
     }
-    let done = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&done);
-    let worker = WorkerBuilder::new(format!("bench-{}", std::process::id())).backend(storage).build(
-        move |_: String| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            async { Ok::<(), BoxDynError>(()) }
-        },
-    );
-    let started = Instant::now();
-    let _ = tokio::time::timeout(Duration::from_secs_f64(seconds), worker.run()).await;
-    Ok(done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64())
+    Ok(())
 }
