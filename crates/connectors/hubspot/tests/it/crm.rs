@@ -222,3 +222,13 @@ async fn an_answer_that_is_not_what_it_should_be_is_told_and_not_sent_again() {
         assert_eq!(scripted.transport.requests().len(), errors.len());
     }
 }
+
+#[tokio::test]
+async fn a_search_for_lists_sends_all_that_its_description_requires() {
+    let scripted = Scripted::new();
+    scripted.on(&operations::lists::SEARCH).json(200, &json!({ "lists": [], "total": 0, "hasMore": false }));
+    let found = scripted.clock.drive(scripted.hubspot.lists().search("gold").collect()).await.unwrap();
+    assert!(found.is_empty());
+    let body: Value = scripted.transport.requests()[0].json();
+    assert_eq!(body, json!({ "query": "gold", "count": 100, "offset": 0, "additionalProperties": [] }));
+}
