@@ -147,9 +147,15 @@ async fn attempt(inner: &Inner, batches: &[&WriteBatch], slot: i32) -> Result<Re
         inner.pool.get().await.map_err(|error| Failed { error: no_connection(&error), again: false })?;
     let conn = Conn::pooled(&client, inner.prepared);
     if let Some(messages) = plain(batches) {
-        return enqueue(inner, conn, &messages, &queues, slot).await;
+        return match enqueue(inner, conn, &messages, &queues, slot).await {
+            Err(failed) if inner.leaves(&failed.error) => {
+                inner.leave(client);
+                Err(Failed { again: true, ..failed })
+            }
+            other => other,
+        };
     }
-    let outcome = async {
+    let outcome: Result<_, Failed> = async {
         let decided = decide(inner, conn, batches, &named, &queues, true).await?;
         let decided = decided.ok_or_else(|| Failed::stale(inner))?;
         write(inner, conn, &decided, &queues, (slot, true)).await?;
@@ -163,6 +169,11 @@ async fn attempt(inner: &Inner, batches: &[&WriteBatch], slot: i32) -> Result<Re
                 inner.announce(decided.changes.messages.values().map(|change| &change.queue));
             }
             Ok(decided.results)
+        }
+        // Its transaction ends with the connection.
+        Err(failed) if inner.leaves(&failed.error) => {
+            inner.leave(client);
+            Err(Failed { again: true, ..failed })
         }
         Err(failed) => {
             // If even this fails the connection is gone, and the server has rolled back by itself.

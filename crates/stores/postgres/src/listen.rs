@@ -9,7 +9,7 @@ use martlet_store::engine::Closing;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, Socket};
 
@@ -59,6 +59,7 @@ pub(crate) async fn run(
     inner: Weak<Inner>,
     connect: Arc<dyn Connect>,
     channel: String,
+    left: Arc<Notify>,
     mut closing: Closing,
 ) {
     loop {
@@ -79,6 +80,7 @@ pub(crate) async fn run(
             () = closing.closed() => return,
             // Without it those who wait look again every few seconds: that is slower, not wrong.
             _ = listen => {}
+            () = left.notified() => {}
         }
         tokio::select! {
             () = closing.closed() => return,

@@ -20,7 +20,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, Row};
 
@@ -45,6 +46,10 @@ struct Shared {
 pub(crate) struct Inner {
     pub(crate) pool: deadpool_postgres::Pool,
     pub(crate) prepared: bool,
+    /// Of several hosts the one that writes was asked for.
+    pub(crate) follows: bool,
+    /// Told when the store leaves a host.
+    left: Arc<Notify>,
     pub(crate) group_sql: GroupSql,
     pub(crate) sweep_sql: SweepSql,
     sql: ReadSql,
@@ -78,6 +83,18 @@ impl Inner {
         }
     }
 
+    /// Whether this host does not write (any more) and another one was asked for.
+    pub(crate) fn leaves(&self, error: &StoreError) -> bool {
+        self.follows && error.kind() == StoreErrorKind::ReadOnly
+    }
+
+    /// Closes the connections to a host that was demoted without cutting them. The next ones look for the host that writes.
+    pub(crate) fn leave(&self, client: deadpool_postgres::Object) {
+        drop(deadpool_postgres::Object::take(client));
+        let _ = self.pool.retain(|_, _| false);
+        self.left.notify_waiters();
+    }
+
     async fn ask(
         &self,
         doing: &str,
@@ -88,11 +105,18 @@ impl Inner {
         loop {
             tries += 1;
             let client = self.pool.get().await.map_err(|error| no_connection(&error))?;
-            match Conn::pooled(&client, self.prepared).query(sql, params).await {
+            let error = match Conn::pooled(&client, self.prepared).query(sql, params).await {
                 Ok(rows) => return Ok(rows),
-                // A connection that was gone before it was used; twice is more than that.
-                Err(error) if tries < 3 && is_passing(&error) => {}
-                Err(error) => return Err(from_postgres(doing, &error)),
+                Err(error) => error,
+            };
+            let told = from_postgres(doing, &error);
+            let leaves = self.leaves(&told);
+            if leaves {
+                self.leave(client);
+            }
+            // A connection that was gone before it was used; twice is more than that.
+            if tries == 3 || !(leaves || is_passing(&error)) {
+                return Err(told);
             }
         }
     }
@@ -182,9 +206,12 @@ impl PostgresStore {
         let (touches, touched) = mpsc::unbounded_channel();
         let listens = !settings.pooler || settings.listen.is_some();
         let rng = Rng::system();
+        let left = Arc::new(Notify::new());
         let inner = Arc::new(Inner {
             pool,
             prepared: !settings.pooler,
+            follows: settings.config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite,
+            left: Arc::clone(&left),
             group_sql: GroupSql::new(&quoted),
             sweep_sql: SweepSql::new(&quoted),
             sql: ReadSql::new(&quoted),
@@ -207,7 +234,7 @@ impl PostgresStore {
         if listens {
             let config = settings.listen.unwrap_or(settings.config);
             let connect = settings.connector.listener(config);
-            tokio::spawn(listen::run(Arc::downgrade(&inner), connect, channel, closing));
+            tokio::spawn(listen::run(Arc::downgrade(&inner), connect, channel, left, closing));
         }
         drop(hold);
         Ok(Self(Arc::new(Shared { inner, handle })))

@@ -212,3 +212,41 @@ async fn a_store_with_both_hosts_follows_the_one_that_writes() {
     assert!(found.iter().all(Option::is_some), "what was acknowledged is there");
     assert_eq!(ask(&standby, "SELECT pg_is_in_recovery()::text").await, "false");
 }
+
+/// A host may be demoted without its connections being cut, as some providers do it: they would be of no use for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_leaves_a_host_that_no_longer_writes() {
+    let Some((primary, standby)) = pair().await else { return };
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", primary.port(), standby.port());
+    let url = format!("postgres://postgres@{hosts}/postgres?target_session_attrs=read-write");
+    let queue = QueueName::new("q").unwrap();
+    let stores = [PostgresStore::open(&url).await.unwrap(), PostgresStore::open(&url).await.unwrap()];
+    for store in &stores {
+        // More than one connection.
+        let commits = (0..20).map(|n| store.commit(if n % 2 == 0 { put(n) } else { enqueue(&queue) }));
+        for committed in futures_util::future::join_all(commits).await {
+            let _ = committed.unwrap();
+        }
+    }
+    let sql = "ALTER SYSTEM SET default_transaction_read_only = on";
+    let (client, connection) = tokio_postgres::connect(&primary.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute(sql).await.unwrap();
+    client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    standby.promote();
+    until("the primary does not write", async || {
+        ask(&primary, "SHOW default_transaction_read_only").await == "on"
+    })
+    .await;
+    // Each way of writing finds the other host.
+    let _ = stores[0].commit(put(100)).await.unwrap();
+    let _ = stores[1].commit(enqueue(&queue)).await.unwrap();
+    assert!(stores[0].lease(&cell(1), "me", MINUTE).await.unwrap().is_some());
+    let there = PostgresStore::open(&standby.url()).await.unwrap();
+    assert!(there.get(&[cell(100)]).await.unwrap()[0].is_some());
+    until("they listen there", async || {
+        let sql = "SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
+        ask(&standby, sql).await == "3"
+    })
+    .await;
+}
