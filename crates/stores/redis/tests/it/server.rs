@@ -3,8 +3,8 @@
 use martlet_base::{Clock, ManualClock};
 use martlet_redis::RedisStore;
 use martlet_store::{
-    Cell, CellKey, Cells, DeliveryEnd, Expect, LogId, MAX_HISTORY, Message, Outcome, Queue, QueueName, Store,
-    StoreErrorKind, Write, WriteBatch,
+    BuryKind, BuryReason, Cell, CellKey, Cells, DeliveryEnd, Expect, LogId, MAX_HISTORY, Message, Outcome,
+    Queue, QueueName, Store, StoreErrorKind, Write, WriteBatch,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -381,4 +381,56 @@ async fn of_messages_that_lapse_again_and_again_the_last_deliveries_are_remember
         }
         manual.advance(Duration::from_secs(2));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_an_order_key_that_several_stores_begin_at_once_one_message_is_offered() {
+    const KEYS: u64 = 40;
+    let Some(url) = crate::url() else { return };
+    let (prefix, queue) = (crate::prefix("begin"), QueueName::new("q").unwrap());
+    let mut stores = Vec::new();
+    for _ in 0..4 {
+        stores.push(RedisStore::builder(&url).prefix(&prefix).open().await.unwrap());
+    }
+    for n in 0..KEYS {
+        let commits = stores.iter().map(|store| {
+            let message = Message::new("m").order_key(n.to_string());
+            store.commit(WriteBatch::new().enqueue(queue.clone(), message))
+        });
+        for committed in futures_util::future::join_all(commits).await {
+            assert!(matches!(committed.unwrap().outcome(0), Outcome::Enqueued(_)));
+        }
+    }
+    let depth = stores[0].depth(&queue).await.unwrap();
+    assert_eq!((depth.ready, depth.blocked), (KEYS, 3 * KEYS));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_stores_that_settle_one_delivery_one_does() {
+    let Some(url) = crate::url() else { return };
+    let (prefix, queue) = (crate::prefix("settle"), QueueName::new("q").unwrap());
+    let mut stores = Vec::new();
+    for _ in 0..4 {
+        stores.push(RedisStore::builder(&url).prefix(&prefix).open().await.unwrap());
+    }
+    for n in 0..40 {
+        let mut message = Message::new("m");
+        // Half of them are for the script that acknowledges.
+        message.order_key = (n % 2 == 0).then(|| n.to_string());
+        let _ = stores[0].commit(WriteBatch::new().enqueue(queue.clone(), message)).await.unwrap();
+        let received = stores[0].receive(&queue, 1, Duration::from_secs(600)).await.unwrap();
+        let settled = stores.iter().enumerate().map(|(index, store)| {
+            let receipt = received[0].receipt.clone();
+            let write = if index < 2 {
+                Write::Ack { receipt }
+            } else {
+                Write::Bury { receipt, reason: BuryReason::new(BuryKind::Poison, "bad") }
+            };
+            store.commit(WriteBatch::new().with(write))
+        });
+        let settled = futures_util::future::join_all(settled).await;
+        assert_eq!(settled.iter().filter(|settled| settled.is_ok()).count(), 1, "{n}: {settled:?}");
+    }
+    let depth = stores[0].depth(&queue).await.unwrap();
+    assert_eq!((depth.ready, depth.in_flight, depth.acked + depth.buried), (0, 0, 40));
 }
