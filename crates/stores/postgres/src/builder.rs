@@ -173,7 +173,9 @@ impl PostgresBuilder {
         self
     }
 
-    /// Connects, creates or upgrades the tables, and starts the tasks of the store in the present tokio runtime.
+    /// Connects, creates or upgrades the tables, and starts the tasks of the store in the present tokio runtime. Other runtimes may use the
+    /// store as long as this one runs: while it stands still (a `current_thread` runtime outside of `block_on`) they wait, and once it is
+    /// gone commits fail with [`Unavailable`](martlet_store::StoreErrorKind::Unavailable).
     ///
     /// # Errors
     /// [`Invalid`](StoreErrorKind::Invalid): the URL or the name of the schema makes no sense.

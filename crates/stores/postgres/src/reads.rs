@@ -2,6 +2,7 @@
 
 use crate::query::Sql;
 use crate::rows::ITEM;
+use martlet_store::CellKey;
 use tokio_postgres::types::Type as T;
 
 /// Statements that stand alone.
@@ -43,9 +44,10 @@ impl ReadSql {
                 &[T::INT8, T::TEXT_ARRAY],
             ),
             scan: sql(
-                "SELECT key, version, expires, value FROM {s}.cell WHERE key >= $2 AND ($3::text IS NULL OR key < $3) \
-                 AND ($4::text IS NULL OR key > $4) AND (expires IS NULL OR expires > {now}) ORDER BY key LIMIT $5",
-                &[T::INT8, T::TEXT, T::TEXT, T::TEXT, T::INT8],
+                // Both bounds are always there: with one that may be missing, the plan walks through all that lies before or behind.
+                "SELECT key, version, expires, value FROM {s}.cell WHERE key >= $2 AND key < $3 \
+                 AND (expires IS NULL OR expires > {now}) ORDER BY key LIMIT $4",
+                &[T::INT8, T::TEXT, T::TEXT, T::INT8],
             ),
             read_log: sql(
                 "SELECT sequence, appended, body FROM {s}.record WHERE kind = $1 AND id = $2 AND sequence >= $3 \
@@ -143,8 +145,20 @@ impl ReadSql {
     }
 }
 
+/// Where the keys with `prefix` behind `after` begin, and the first text that is none of them any more.
+pub(crate) fn bounds(prefix: &str, after: Option<&CellKey>) -> (String, String) {
+    let from = match after {
+        // The first text behind it that could be a key: keys hold no control characters.
+        Some(after) if after.as_str() >= prefix => format!("{after}\u{1}"),
+        _ => prefix.to_owned(),
+    };
+    // A text that is longer than any key, of the last characters there are.
+    let end = successor(prefix).unwrap_or_else(|| "\u{10ffff}".repeat(CellKey::MAX_BYTES / 4 + 1));
+    (from, end)
+}
+
 /// The first text behind everything that starts with `prefix`; `None`: there is none.
-pub(crate) fn successor(prefix: &str) -> Option<String> {
+fn successor(prefix: &str) -> Option<String> {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {
         // The next scalar value; between the two ranges of them lie the surrogates.
@@ -160,6 +174,23 @@ pub(crate) fn successor(prefix: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bounds_hold_what_is_asked_for_and_nothing_else() {
+        let last = "\u{10ffff}".repeat(CellKey::MAX_BYTES / 4);
+        let texts = ["A", "a", "a!", "a/", "a/b", "a/\u{a0}", "a0", "b", "é", "日本", "\u{10ffff}", &last];
+        let keys = texts.map(|text| CellKey::new(text).unwrap());
+        for prefix in ["", "a", "a/", "\u{10ffff}", "b", "zz"] {
+            for after in keys.iter().map(Some).chain([None]) {
+                let (from, end) = bounds(prefix, after);
+                for key in &keys {
+                    let wanted = key.as_str().starts_with(prefix) && after.is_none_or(|after| key > after);
+                    let found = key.as_str() >= &*from && key.as_str() < &*end;
+                    assert_eq!(found, wanted, "{key:?} with {prefix:?} behind {after:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn everything_with_a_prefix_lies_before_its_successor() {

@@ -3,7 +3,7 @@ use crate::error::{corrupt_row, from_postgres, is_passing, no_connection};
 use crate::group::{self, GroupSql, Job, QueueRows};
 use crate::hash::hash;
 use crate::query::{Conn, Sql};
-use crate::reads::{DUE_AT_ONCE, ReadSql, successor};
+use crate::reads::{DUE_AT_ONCE, ReadSql, bounds};
 use crate::rows::{BLOCKED, BURIED, DELAYED, IN_FLIGHT, READY, ahead, item, time};
 use crate::sweep::{self, SweepSql};
 use crate::{listen, schema};
@@ -353,8 +353,8 @@ impl Store for PostgresStore {
         if prefix.contains('\0') {
             return Ok(Vec::new());
         }
-        let (end, after) = (successor(prefix), after.map(CellKey::as_str));
-        let params: [&(dyn ToSql + Sync); 5] = [&inner.simulated(), &prefix, &end, &after, &limit(count)];
+        let (from, end) = bounds(prefix, after);
+        let params: [&(dyn ToSql + Sync); 4] = [&inner.simulated(), &from, &end, &limit(count)];
         let rows = inner.read(&inner.sql.scan, &params).await?;
         let entry = |row: &Row| {
             let key =

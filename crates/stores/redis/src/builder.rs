@@ -79,7 +79,9 @@ impl RedisBuilder {
         self
     }
 
-    /// Connects and starts the tasks of the store in the present tokio runtime.
+    /// Connects and starts the tasks of the store in the present tokio runtime. Other runtimes may use the
+    /// store as long as this one runs: while it stands still (a `current_thread` runtime outside of `block_on`) they wait, and once it is
+    /// gone calls fail with [`Unavailable`](martlet_store::StoreErrorKind::Unavailable).
     ///
     /// # Errors
     /// [`Invalid`](StoreErrorKind::Invalid): the URL or the prefix makes no sense.
