@@ -101,7 +101,7 @@ impl PostgresBuilder {
     pub(crate) fn new(url: &str) -> Self {
         let (config, invalid) = match url.parse::<Config>() {
             Ok(config) => (config, None),
-            // The words of the parser name the option, not its value.
+            // Without its cause, which may quote a piece of a password that was not escaped.
             Err(error) => (Config::new(), Some(format!("the URL of the database: {error}"))),
         };
         Self { invalid, ..Self::from_config(config) }
