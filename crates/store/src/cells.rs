@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 /// The cells under one prefix, as bytes or as JSON. A thin view: cheap to make and to clone.
 ///
+/// **Cancel safety**: what writes may still be applied when its future is dropped; reads change nothing.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), martlet_store::StoreError> {
 /// use martlet_base::Clock;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 /// The logs of one kind. A thin view: cheap to make and to clone.
 ///
+/// **Cancel safety**: an append or a seal whose future is dropped may still be applied; reads change nothing.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), martlet_store::StoreError> {
 /// use martlet_base::Clock;

@@ -13,6 +13,8 @@ const PAGE: usize = 256;
 
 /// One queue. A thin view: cheap to make and to clone.
 ///
+/// **Cancel safety**: what writes may still be applied when its future is dropped, each message as a whole; what looks changes nothing.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), martlet_store::StoreError> {
 /// use martlet_base::Clock;

@@ -23,7 +23,8 @@ use tokio::sync::{oneshot, watch};
 
 /// A [`Store`] in one SQLite file. Cheap to clone; clones share the threads and connections.
 ///
-/// One thread writes, others read. When the last clone is dropped, commits that were sent are finished and the threads
+/// One thread writes, others read; any runtime may use it, and several at once. [`ready`](Store::ready) sleeps by the clock: the
+/// system's wants a tokio runtime with time enabled. When the last clone is dropped, commits that were sent are finished and the threads
 /// end; the drop waits for that. [`close`](Self::close) waits without blocking the thread.
 #[derive(Clone)]
 pub struct SqliteStore(Arc<Inner>);
@@ -123,7 +124,7 @@ impl SqliteStore {
     /// agree, and not that a byte inside of a value has changed.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Corrupt`] with the first finding.
+    /// [`StoreErrorKind::Corrupt`] with the first finding. Dropped, the reading goes on, and ends without harm.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.read(reader::check).await
     }
