@@ -1,6 +1,6 @@
 //! What is PostgreSQL's own: schemas, migrations, transactions of the program, several stores, a server that goes away.
 
-use martlet_base::{Clock, Fault, Recovery};
+use martlet_base::{Clock, Delivery, Fault, Recovery};
 use martlet_postgres::PostgresStore;
 use martlet_store::{CellKey, Expect, Message, Queue, QueueName, Store, StoreErrorKind, Version, WriteBatch};
 use std::sync::Arc;
@@ -119,6 +119,26 @@ async fn the_programs_tables_move_with_the_batch() {
     assert_eq!(store.depth(&outbox).await.unwrap().ready, 1);
     let rows = client.query_one(&format!("SELECT count(*) FROM {schema}.orders"), &[]).await.unwrap();
     assert_eq!(rows.get::<_, i64>(0), 1);
+    drop_schema(&url, &schema).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_waits_for_longer_than_the_statement_timeout_was_not_applied() {
+    let Some(url) = crate::url() else { return };
+    let schema = crate::schema("timeout");
+    let timed = format!("{url}?options=-c%20statement_timeout%3D300");
+    let store = PostgresStore::builder(&timed).schema(&schema).open().await.unwrap();
+    let mut client = client(&url).await;
+    // Somebody's own transaction has the key, and takes its time.
+    let tx = client.transaction().await.unwrap();
+    let _ = store.commit_in(&tx, put("a")).await.unwrap();
+    let error = store.commit(put("a")).await.unwrap_err();
+    let told = (error.kind(), error.delivery());
+    assert_eq!(told, (StoreErrorKind::Unavailable, Delivery::NotSent), "{error}");
+    // Nobody else waits for it.
+    let _ = store.commit(put("b")).await.unwrap();
+    tx.commit().await.unwrap();
+    let _ = store.commit(put("a")).await.unwrap();
     drop_schema(&url, &schema).await;
 }
 
