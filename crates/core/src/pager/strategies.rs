@@ -14,7 +14,8 @@ pub enum Extent {
     /// Nothing: the list ends with a page that has fewer items than were asked for. **Ask for no more than the platform gives**: a
     /// page that it cut short would be taken for the last one.
     Unsaid,
-    /// So many items in all pages.
+    /// So many items in all pages. A page without items before that many have come is an error: whoever takes the list for whole
+    /// would take the missing ones for deleted.
     Items(u64),
     /// So many pages.
     Pages(u64),
@@ -27,20 +28,25 @@ impl Extent {
     const fn goes_on(self, items: u64, pages: u64, count: u64, limit: u64) -> bool {
         match self {
             Self::Unsaid => count >= limit,
-            Self::Items(total) => count > 0 && items < total,
+            Self::Items(total) => items < total,
             Self::Pages(total) => pages < total,
             Self::More(more) => more,
         }
     }
 
-    /// Says when a page comes again, where the list would not end by itself.
-    fn watch<T>(self, page: Page<T>, response: &Response) -> Page<T> {
+    /// Lets the list say when it lost items (`before` is the number of those before the page), or when a page comes again where it
+    /// would not end by itself.
+    fn watch<T>(self, before: u64, page: Page<T>, response: &Response) -> Result<Page<T>> {
         match self {
-            Self::Items(total) => page.with_total(Some(total)),
-            Self::Unsaid | Self::More(_) if !page.items.is_empty() => {
-                page.with_fingerprint(&response.body()[..])
+            Self::Items(total) if page.items.is_empty() && before < total => {
+                let what = format!("a page behind {before} items is empty, and the list has {total} of them");
+                Err(response.error(ErrorKind::Decode, what))
             }
-            _ => page,
+            Self::Items(total) => Ok(page.with_total(Some(total))),
+            Self::Unsaid | Self::More(_) if !page.items.is_empty() => {
+                Ok(page.with_fingerprint(&response.body()[..]))
+            }
+            _ => Ok(page),
         }
     }
 }
@@ -153,7 +159,8 @@ impl<T: Send + 'static> Pager<T> {
                     // An empty page that is not the last one: behind the places that were asked for.
                     let next = offset(at).saturating_add(if count > 0 { count } else { limit });
                     let more = extent.goes_on(next, next.div_ceil(limit), count, limit);
-                    Ok(extent.watch(Page::new(items, more.then_some(Position::Offset(next))), response))
+                    let page = Page::new(items, more.then_some(Position::Offset(next)));
+                    extent.watch(offset(at), page, response)
                 },
             },
         )
@@ -213,7 +220,8 @@ impl<T: Send + 'static> Pager<T> {
                     let next = number(at).saturating_add(1);
                     let pages = next.saturating_sub(first);
                     let more = extent.goes_on(pages.saturating_mul(size), pages, count, size);
-                    Ok(extent.watch(Page::new(items, more.then_some(Position::Page(next))), response))
+                    let page = Page::new(items, more.then_some(Position::Page(next)));
+                    extent.watch(pages.saturating_sub(1).saturating_mul(size), page, response)
                 },
             },
         )

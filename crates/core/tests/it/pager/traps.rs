@@ -54,6 +54,21 @@ async fn a_circle_of_pages_is_an_error_whatever_its_length() {
 }
 
 #[tokio::test]
+async fn an_empty_page_before_all_counted_items_have_come_is_an_error() {
+    let pages = [json!({ "items": [1, 2], "total": 5 }), json!({ "items": [], "total": 5 })];
+    for by in [|client: &Client| by_offset(client, 2), |client: &Client| by_number(client, 1, 2)] {
+        let (_world, client) = answering(&pages);
+        let (items, kind, text) = fails(by(&client)).await;
+        assert_eq!((items, kind), (2, ErrorKind::Decode));
+        assert!(text.contains("a page behind 2 items is empty, and the list has 5 of them"), "{text}");
+    }
+    // What was deleted while the list was read is not counted any more.
+    let (_world, client) =
+        answering(&[json!({ "items": [1, 2], "total": 3 }), json!({ "items": [], "total": 2 })]);
+    assert_eq!(by_offset(&client, 2).collect().await.unwrap(), [1, 2]);
+}
+
+#[tokio::test]
 async fn a_full_page_that_comes_again_and_again_is_an_error_also_without_a_total() {
     let page = json!({ "items": [1, 2] });
     let again = |times: u32| {
