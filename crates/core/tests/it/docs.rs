@@ -159,6 +159,8 @@ fn the_lines_of_the_page_for_three_in_the_morning_are_written_by_the_code() {
         "os error",
         "database is locked",
         "file is not a database",
+        "cannot execute nextval() in a read-only transaction",
+        "error connecting to server: database does not allow writes",
     ];
     let mut sources = Vec::new();
     files(&root().join("crates"), ".rs", &mut sources);
