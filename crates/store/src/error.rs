@@ -27,7 +27,8 @@ pub enum StoreErrorKind {
     Closed,
     /// What is stored cannot be read: a damaged file, or a value that another program wrote.
     ///
-    /// **What to do**: restore a backup; do not go on writing.
+    /// **What to do**: stop writing, and find out what changed it. A value that cannot be decrypted wants its key back, one of another shape
+    /// the program that wrote it; a damaged file is replaced by a backup.
     Corrupt,
     /// The disk or the allowed size is used up; nothing was applied.
     ///
@@ -85,7 +86,7 @@ impl StoreErrorKind {
             Self::StaleFence => ("stale fence", "somebody else took over: stop this work"),
             Self::Unavailable => ("store unavailable", "try again after a pause"),
             Self::Closed => ("store closed", "finish before closing it"),
-            Self::Corrupt => ("store corrupt", "restore a backup"),
+            Self::Corrupt => ("store corrupt", "find out what changed it before you restore a backup"),
             Self::Full => ("store full", "make room or raise its limit"),
             Self::ReadOnly => ("store is read-only", "check permissions and how it was opened"),
             Self::TooLarge => ("value too large", "keep large payloads elsewhere"),
