@@ -23,6 +23,7 @@ mod redis;
 mod rounds;
 mod slow;
 mod sqlite;
+mod work;
 
 use lexopt::ValueExt;
 use martlet_base::Clock;

@@ -2,20 +2,18 @@
 
 use crate::batcher::Batcher;
 use crate::rounds::{Rates, tasks};
+use crate::work::{AT_ONCE, CONSUMERS, fill, receive_and_ack};
 use crate::{BODY, Options, Outcome, body, cpu, peers};
 use bytes::Bytes;
 use martlet_base::Clock;
 use martlet_benches::Report;
 use martlet_postgres::PostgresStore;
 use martlet_postgres::tokio_postgres::{self, Client, NoTls, Statement};
-use martlet_store::{Message, QueueName, Received, Store, WriteBatch};
+use martlet_store::{Message, QueueName, Store, WriteBatch};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 const WAITERS: usize = 64;
-const CONSUMERS: usize = 4;
-const AT_ONCE: usize = 64;
 
 const HAND: &str = "by hand (unnest)";
 const OURS: &str = "martlet-postgres";
@@ -98,22 +96,8 @@ async fn receive(
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number of batches")]
     let batches = (options.seconds * 160.0) as usize;
     for _ in 0..options.rounds {
-        for _ in 0..batches {
-            let batch = (0..500)
-                .fold(WriteBatch::new(), |batch, _| batch.enqueue(queue.clone(), Message::new(body())));
-            let _ = store.commit(batch).await?;
-        }
-        let (store, queue) = (store.clone(), queue.clone());
-        let once = move || {
-            let (store, queue) = (store.clone(), queue.clone());
-            async move {
-                let received = store.receive(&queue, AT_ONCE, Duration::from_secs(60)).await?;
-                let ack = |batch: WriteBatch, one: &Received| batch.ack(&one.receipt);
-                let _ = store.commit(received.iter().fold(WriteBatch::new(), ack)).await?;
-                Ok(received.len())
-            }
-        };
-        rates.round(OURS, tasks(CONSUMERS, options.seconds, once)).await?;
+        fill(store, &queue, batches).await?;
+        rates.round(OURS, receive_and_ack(store, &queue, CONSUMERS, options.seconds)).await?;
         let Some(pgmq) = pgmq.cloned() else { continue };
         for _ in 0..batches {
             pgmq.send(&vec![body(); 500]).await?;

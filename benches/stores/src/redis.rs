@@ -3,12 +3,13 @@
 
 use crate::batcher::Batcher;
 use crate::rounds::{Rates, tasks};
+use crate::work::{CONSUMERS, fill, receive_and_ack};
 use crate::{BODY, Options, Outcome, body, peers};
 use bytes::Bytes;
 use martlet_base::Clock;
 use martlet_benches::Report;
 use martlet_redis::RedisStore;
-use martlet_store::{Message, QueueName, Received, Store, WriteBatch};
+use martlet_store::{Message, QueueName, Store, WriteBatch};
 use redis::aio::MultiplexedConnection;
 use std::ffi::OsStr;
 use std::net::TcpListener;
@@ -23,7 +24,6 @@ const SCRIPTED: &str = "by hand (stream and scripts)";
 const SEVERAL: &str = "martlet-redis, 4 handles";
 const APALIS: &str = "apalis-redis";
 
-const CONSUMERS: usize = 4;
 const HANDLES: usize = 4;
 
 pub(crate) async fn run(options: &Options, report: &mut Report) -> Outcome {
@@ -239,15 +239,10 @@ async fn receive(subjects: &Subjects, case: &str, options: &Options, report: &mu
         rates.round(SCRIPTED, together(all)).await?;
         for (name, handles) in [(OURS, 1), (SEVERAL, HANDLES)] {
             subjects.clear().await?;
-            for _ in 0..batches {
-                let add = |batch: WriteBatch, body: &Bytes| {
-                    batch.enqueue(queue.clone(), Message::new(body.clone()))
-                };
-                let _ = subjects.stores[0].commit(bodies.iter().fold(WriteBatch::new(), add)).await?;
-            }
+            fill(&subjects.stores[0], &queue, batches).await?;
             let all = subjects.stores[..handles]
                 .iter()
-                .map(|store| receive_and_ack(store, CONSUMERS / handles, options.seconds));
+                .map(|store| receive_and_ack(store, &queue, CONSUMERS / handles, options.seconds));
             rates.round(name, together(all)).await?;
         }
         if let Some(program) = &options.peers {
@@ -260,20 +255,6 @@ async fn receive(subjects: &Subjects, case: &str, options: &Options, report: &mu
     subjects.clear().await?;
     rates.tell(&format!("{case}: receive(64) and acknowledge, 4 consumers"), report);
     Ok(())
-}
-
-async fn receive_and_ack(store: &RedisStore, consumers: usize, seconds: f64) -> Outcome<f64> {
-    let (store, queue) = (store.clone(), queue()?);
-    let once = move || {
-        let (store, queue) = (store.clone(), queue.clone());
-        async move {
-            let received = store.receive(&queue, 64, Duration::from_secs(60)).await?;
-            let ack = |batch: WriteBatch, one: &Received| batch.ack(&one.receipt);
-            let _ = store.commit(received.iter().fold(WriteBatch::new(), ack)).await?;
-            Ok(received.len())
-        }
-    };
-    tasks(consumers, seconds, once).await
 }
 
 const STREAM_KEY: &str = "{hand}:stream";

@@ -1,13 +1,14 @@
 //! SQLite: ours, one commit per row, a group commit by hand, and apalis.
 
 use crate::rounds::{Rates, tasks};
+use crate::work::{CONSUMERS, fill, receive_and_ack};
 use crate::{BODY, Options, Outcome, body, millis, peers};
 use bytes::Bytes;
 use martlet_base::Clock;
 use martlet_benches::Report;
 use martlet_sqlite::SqliteStore;
 use martlet_sqlite::rusqlite::{Connection, params};
-use martlet_store::{Message, QueueName, Received, Store, WriteBatch};
+use martlet_store::{Message, QueueName, Store, WriteBatch};
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -134,23 +135,8 @@ async fn receive(options: &Options, report: &mut Report) -> Outcome {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number of batches")]
     let batches = (options.seconds * 160.0) as usize;
     for _ in 0..options.rounds {
-        for _ in 0..batches {
-            let batch = (0..500)
-                .fold(WriteBatch::new(), |batch, _| batch.enqueue(queue.clone(), Message::new(body())));
-            let _ = store.commit(batch).await?;
-        }
-        let (store, queue) = (store.clone(), queue.clone());
-        let once = move || {
-            let (store, queue) = (store.clone(), queue.clone());
-            async move {
-                let received = store.receive(&queue, 64, Duration::from_secs(60)).await?;
-                let ack = |batch: WriteBatch, one: &Received| batch.ack(&one.receipt);
-                let _ = store.commit(received.iter().fold(WriteBatch::new(), ack)).await?;
-                Ok(received.len())
-            }
-        };
-        // Four consumers: while one waits for the disk, others work.
-        rates.round(OURS, tasks(4, options.seconds, once)).await?;
+        fill(&store, &queue, batches).await?;
+        rates.round(OURS, receive_and_ack(&store, &queue, CONSUMERS, options.seconds)).await?;
         if let Some(program) = &options.peers {
             let (path, seconds) = (options.folder.join("apalis-work.db"), options.seconds.to_string());
             let args = ["apalis-work".as_ref(), path.as_os_str(), seconds.as_ref()];
